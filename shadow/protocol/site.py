@@ -1,0 +1,86 @@
+"""A site file: who sends to us from there, in which time zone, with which scanners and shifts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, time
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from shadow.domain.shift import ShiftCalendar, ShiftStart
+from shadow.protocol.reader import read_toml
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """A shift by its local wall-clock start; it lasts until the next one starts."""
+
+    name: str
+    starts: time
+
+
+@dataclass(frozen=True, slots=True)
+class Scanner:
+    """One scanner as the trial counts it, recognised by Station Name (0008,1010)."""
+
+    identifier: str
+    name: str
+    station_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One hospital site.
+
+    Attributes:
+        identifier: how tables name the site, for example `riverside`.
+        name: how pages name it.
+        time_zone: the zone of the site's wall clocks.
+        accession_issuer: the issuer under which accession numbers are unique.
+        accession_rule: the versioned rule of `shadow.domain.identifiers` that normalises them.
+        calling_ae_titles: AE titles whose associations carry this site's studies.
+        sending_facilities: MSH-4 values whose messages carry this site's reports.
+        default_character_set: Python codec for HL7 messages whose MSH-18 is empty.
+        shifts: the weekday schedule.
+        weekend_shifts: the schedule of weekends and holidays; empty means as on weekdays.
+        holidays: dates that follow the weekend schedule.
+        scanners: the scanners on trial, in the order pages show them.
+    """
+
+    identifier: str
+    name: str
+    time_zone: ZoneInfo
+    accession_issuer: str
+    accession_rule: str
+    calling_ae_titles: tuple[str, ...]
+    sending_facilities: tuple[str, ...]
+    default_character_set: str
+    shifts: tuple[Shift, ...]
+    scanners: tuple[Scanner, ...]
+    weekend_shifts: tuple[Shift, ...] = ()
+    holidays: tuple[date, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.shifts:
+            raise ValueError("shifts: name at least one shift")
+        if len({scanner.station_name for scanner in self.scanners}) != len(self.scanners):
+            raise ValueError("scanners: two scanners have the same station_name")
+
+    def calendar(self) -> ShiftCalendar:
+        """The site's shift calendar."""
+        weekday = tuple(ShiftStart(shift.starts, shift.name) for shift in self.shifts)
+        weekend = tuple(ShiftStart(shift.starts, shift.name) for shift in self.weekend_shifts)
+        return ShiftCalendar(self.time_zone, weekday, weekend or weekday, frozenset(self.holidays))
+
+    def scanner_of(self, station_name: str) -> Scanner | None:
+        """The scanner with this Station Name, or None where the site file does not list it."""
+        return next((one for one in self.scanners if one.station_name == station_name.strip()), None)
+
+
+def read_site(path: Path) -> Site:
+    """Read one site file.
+
+    Raises:
+        ConfigurationError: naming file, field and remedy.
+    """
+    return read_toml(path, Site)

@@ -1,0 +1,174 @@
+"""The trial file: what is tested against what, on whom, and what is good enough. No clinical default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from shadow.protocol.reader import read_toml
+
+
+class Role(StrEnum):
+    """What a model is in the trial."""
+
+    CHAMPION = "champion"
+    CHALLENGER = "challenger"
+
+
+class UnmentionedPolicy(StrEnum):
+    """What a final report that does not mention the target condition says about it."""
+
+    ABSENT = "absent"
+    INDETERMINATE = "indeterminate"
+
+
+class Measure(StrEnum):
+    """What a criterion is about."""
+
+    SENSITIVITY = "sensitivity"
+    SPECIFICITY = "specificity"
+
+
+class Scope(StrEnum):
+    """Over what a criterion is judged."""
+
+    ALL = "all"
+    SCANNER_AND_SHIFT = "scanner-and-shift"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUnderTrial:
+    """A model by its contract file and the digest of its ONNX file.
+
+    Attributes:
+        identifier: the identifier in its model.toml.
+        role: champion or challenger.
+        contract: path of model.toml, relative to the trial file.
+        sha256: hex SHA-256 of the ONNX file that the trial is about.
+    """
+
+    identifier: str
+    role: Role
+    contract: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Eligibility:
+    """Who is in the trial, judged on data available at acquisition.
+
+    Attributes:
+        modality: Modality (0008,0060) of at least one series.
+        study_description_any: the upper-cased Study Description (0008,1030) contains one of these words.
+        study_description_none: and none of these.
+        minimum_age_years: Patient's Age (0010,1010) at least this; an unknown age is excluded.
+    """
+
+    modality: str
+    study_description_any: tuple[str, ...]
+    study_description_none: tuple[str, ...]
+    minimum_age_years: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesChoice:
+    """Which series feeds the models.
+
+    Attributes:
+        minimum_slices: fewer axial slices than this is not evaluable.
+        slice_thickness_mm_maximum: thicker slices than this are not evaluable.
+        preferred_slice_thickness_mm: of several fitting series, the nearest to this wins.
+    """
+
+    minimum_slices: int
+    slice_thickness_mm_maximum: float
+    preferred_slice_thickness_mm: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceRule:
+    """How a final report becomes the reference standard.
+
+    Attributes:
+        label_rule: identifier of the rule set in shadow/reference_standard that reads the text.
+        not_mentioned: what a report without a mention says.
+        first_final_is_primary: must be true in this version; later versions are sensitivity analyses.
+    """
+
+    label_rule: str
+    not_mentioned: UnmentionedPolicy
+    first_final_is_primary: bool
+
+    def __post_init__(self) -> None:
+        if not self.first_final_is_primary:
+            raise ValueError(
+                "first_final_is_primary: must be true; no other primary reference is implemented"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One acceptance rule, judged by the exact (Clopper-Pearson) interval at `confidence`.
+
+    Attributes:
+        identifier: short name.
+        measure: sensitivity or specificity, failures counted as the protocol says.
+        scope: over all studies, or in each scanner and shift cell.
+        floor: the interval's lower limit must reach it (met); its upper limit below it means not met.
+        confidence: two-sided confidence of the interval.
+    """
+
+    identifier: str
+    measure: Measure
+    scope: Scope
+    floor: float
+    confidence: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.floor < 1:
+            raise ValueError("floor: must lie between 0 and 1")
+        if not 0.5 < self.confidence < 1:
+            raise ValueError("confidence: must lie between 0.5 and 1")
+
+
+@dataclass(frozen=True, slots=True)
+class TrialProtocol:
+    """Everything promised before the first label is joined."""
+
+    identifier: str
+    version: str
+    title: str
+    target_condition: str
+    target_condition_plural: str
+    sites: tuple[str, ...]
+    index_window_start: datetime
+    index_window_end: datetime
+    planned_positives: int
+    minimum_positives_shown: int
+    models: tuple[ModelUnderTrial, ...]
+    eligibility: Eligibility
+    series: SeriesChoice
+    reference: ReferenceRule
+    criteria: tuple[Criterion, ...]
+
+    def __post_init__(self) -> None:
+        if sum(model.role is Role.CHAMPION for model in self.models) != 1:
+            raise ValueError("models: exactly one model has the role 'champion'")
+        if self.index_window_end <= self.index_window_start:
+            raise ValueError("index_window_end: must lie after index_window_start")
+
+    @property
+    def champion(self) -> ModelUnderTrial:
+        """The model that the acceptance criteria are about."""
+        return next(model for model in self.models if model.role is Role.CHAMPION)
+
+
+def read_trial(path: Path) -> TrialProtocol:
+    """Read one trial file.
+
+    Raises:
+        ConfigurationError: naming file, field and remedy.
+    """
+    return read_toml(path, TrialProtocol)

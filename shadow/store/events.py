@@ -1,0 +1,372 @@
+"""What can be appended to the ledger: one frozen value a kind, validated here, the only gate.
+
+`key` makes an append idempotent: the same key with the same body is success, with another body a conflict.
+So a body holds nothing that a second run would compute differently. `subject` is what the event is about.
+Bodies carry `schema`, because hashed rows cannot be migrated; typed columns live in sql/export/.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar, Protocol
+
+from shadow.domain.clock import to_text
+
+SCHEMA = 1
+Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+
+
+class Kind(StrEnum):
+    """The event kinds of the ledger."""
+
+    TRIAL_PROTOCOL = "trial_protocol"
+    STUDY = "study"
+    EXCLUSION = "exclusion"
+    PREDICTION = "prediction"
+    PREDICTION_FAILURE = "prediction_failure"
+    REPORT_VERSION = "report_version"
+    LABEL = "label"
+    ASSESSMENT = "assessment"
+    AUDIT = "audit"
+
+
+class Event(Protocol):
+    """Anything that can be appended."""
+
+    KIND: ClassVar[Kind]
+
+    @property
+    def key(self) -> str:
+        """Idempotency key within trial and kind; no newline."""
+        ...
+
+    @property
+    def subject(self) -> str:
+        """What the event is about; no newline."""
+        ...
+
+
+def body_of(event: Event) -> dict[str, Json]:
+    """The event's body as JSON values: its fields and the schema version."""
+    fields = dataclasses.fields(event)  # type: ignore[arg-type]
+    return {"schema": SCHEMA, **{one.name: _json(getattr(event, one.name)) for one in fields}}
+
+
+def _json(value: object) -> Json:
+    if isinstance(value, datetime):
+        return to_text(value)
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, tuple):
+        return [_json(one) for one in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _json(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"{type(value).__name__} has no place in an event body")
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRegistered:
+    """The protocol as registered: the file's digest, its text, and the digests of what it names."""
+
+    KIND: ClassVar[Kind] = Kind.TRIAL_PROTOCOL
+    trial: str
+    version: str
+    protocol_sha256: str
+    protocol_text: str
+    sites: tuple[FileDigest, ...]
+    models: tuple[FileDigest, ...]
+
+    @property
+    def key(self) -> str:
+        """One registration a version."""
+        return self.version
+
+    @property
+    def subject(self) -> str:
+        """The trial."""
+        return self.trial
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigest:
+    """A file that the protocol names, by its SHA-256 in hex."""
+
+    identifier: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class StudyClosed:
+    """A study revision is complete: quiet, and no association still carries it.
+
+    Attributes:
+        revision: 1 is what the model would have had, and stays the primary.
+        supersedes: the revision before, or None.
+        patient_key, accession_key: keyed pseudonyms; accession_key None where the study has no accession.
+        site: site identifier, or `unknown` where no site file lists the calling AE title.
+        scanner: scanner identifier, or `unlisted`.
+        shift: of `acquired_at` at the site; `unknown` without an acquisition time.
+        acquired_at: from AcquisitionDate/Time, else StudyDate/Time; None where the study has neither.
+        first_received_at, closed_at: the trial's clock.
+        machine_closed_at: the machine's own clock at closing, from the manifest: latencies are real seconds.
+        manifest_sha256: over the sorted SOP Instance UIDs and digests of the revision.
+    """
+
+    KIND: ClassVar[Kind] = Kind.STUDY
+    study_key: str
+    revision: int
+    supersedes: int | None
+    patient_key: str | None
+    accession_key: str | None
+    site: str
+    scanner: str
+    shift: str
+    acquired_at: datetime | None
+    first_received_at: datetime
+    closed_at: datetime
+    machine_closed_at: datetime
+    instance_count: int
+    manifest_sha256: str
+    manufacturer: str | None
+    manufacturer_model_name: str | None
+    convolution_kernel: str | None
+    kvp: float | None
+    slice_thickness_mm: float | None
+    patient_age_years: int | None
+    patient_sex: str | None
+
+    @property
+    def key(self) -> str:
+        """One event a study revision."""
+        return f"{self.study_key}:r{self.revision}"
+
+    @property
+    def subject(self) -> str:
+        """The study."""
+        return self.study_key
+
+
+@dataclass(frozen=True, slots=True)
+class StudyExcluded:
+    """A closed study revision that the protocol does not admit. `reason` is a stable code."""
+
+    KIND: ClassVar[Kind] = Kind.EXCLUSION
+    study_key: str
+    revision: int
+    reason: str
+    detail: str
+
+    @property
+    def key(self) -> str:
+        """One exclusion a study revision."""
+        return f"{self.study_key}:r{self.revision}"
+
+    @property
+    def subject(self) -> str:
+        """The study."""
+        return self.study_key
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionLocked:
+    """A model's answer to one study revision. Its place in the chain is its lock.
+
+    Attributes:
+        score: the study's score, compared with `threshold` once, here.
+        threshold: from the model's contract.
+        index_test_positive: score >= threshold.
+        input_sha256: of the array given to the model (float32, C order) with its shape.
+        findings: geometry findings that did not forbid the answer.
+    """
+
+    KIND: ClassVar[Kind] = Kind.PREDICTION
+    study_key: str
+    revision: int
+    model: str
+    model_sha256: str
+    series_key: str
+    slices: int
+    input_sha256: str
+    score: float
+    threshold: float
+    index_test_positive: bool
+    findings: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """One answer a model and study revision."""
+        return f"{self.model}@{self.model_sha256[:16]}:{self.study_key}:r{self.revision}"
+
+    @property
+    def subject(self) -> str:
+        """The study."""
+        return self.study_key
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionFailed:
+    """A model gave no answer to one study revision. It stays in the denominator.
+
+    Attributes:
+        reason: stable code, counted.
+        detail: for the engineer; never an identifier or a tag value.
+    """
+
+    KIND: ClassVar[Kind] = Kind.PREDICTION_FAILURE
+    study_key: str
+    revision: int
+    model: str
+    model_sha256: str
+    reason: str
+    detail: str
+
+    @property
+    def key(self) -> str:
+        """One failure a model and study revision."""
+        return f"{self.model}@{self.model_sha256[:16]}:{self.study_key}:r{self.revision}"
+
+    @property
+    def subject(self) -> str:
+        """The study."""
+        return self.study_key
+
+
+@dataclass(frozen=True, slots=True)
+class ReportVersion:
+    """One version of one report as it came, for one accession.
+
+    Attributes:
+        report_key: `<message sha256, 16 characters>:<number of the OBR group>`; labels refer to it.
+        accession_key: keyed pseudonym of the normalised accession number.
+        result_status: OBR-25 refined by OBX-11 (HL7 table 0123): P, F, C, X ...
+        final: whether the status is one of the final family.
+        observed_at: OBR-7; reported_at: OBR-22, else MSH-7; both from the message.
+        received_at: the trial's clock.
+        text_sha256: of the report text in the blob store.
+        message_sha256: of the message in the journal.
+    """
+
+    KIND: ClassVar[Kind] = Kind.REPORT_VERSION
+    report_key: str
+    site: str
+    accession_key: str
+    patient_key: str | None
+    result_status: str
+    final: bool
+    addendum: bool
+    observed_at: datetime | None
+    reported_at: datetime | None
+    received_at: datetime
+    text_sha256: str
+    message_sha256: str
+
+    @property
+    def key(self) -> str:
+        """One event a message and OBR group: a message sent twice is one version."""
+        return self.report_key
+
+    @property
+    def subject(self) -> str:
+        """The accession, by its pseudonym."""
+        return self.accession_key
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where in the report text a mention stands, and what decided its state.
+
+    Attributes:
+        start, end: character offsets into the report text.
+        section: the section's name in capitals.
+        state: present, absent or indeterminate.
+        trigger: the words that decided, empty for a plain affirmation.
+    """
+
+    start: int
+    end: int
+    section: str
+    state: str
+    trigger: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRead:
+    """What a rule read in one report version about the target condition.
+
+    Attributes:
+        state: present, absent, indeterminate or not_mentioned; the protocol says what the last one means.
+        rule: identifier of the rule set with its version.
+    """
+
+    KIND: ClassVar[Kind] = Kind.LABEL
+    report_key: str
+    accession_key: str
+    target_condition: str
+    state: str
+    rule: str
+    spans: tuple[Span, ...]
+
+    @property
+    def key(self) -> str:
+        """One label a report version, condition and rule."""
+        return f"{self.report_key}:{self.target_condition}:{self.rule}"
+
+    @property
+    def subject(self) -> str:
+        """The accession, by its pseudonym."""
+        return self.accession_key
+
+
+@dataclass(frozen=True, slots=True)
+class AssessmentPublished:
+    """A snapshot was published: its digest, and the ledger position that it speaks for."""
+
+    KIND: ClassVar[Kind] = Kind.ASSESSMENT
+    snapshot_sha256: str
+    ledger_seq: int
+    ledger_hash: str
+
+    @property
+    def key(self) -> str:
+        """One event a snapshot."""
+        return self.snapshot_sha256
+
+    @property
+    def subject(self) -> str:
+        """The snapshot."""
+        return self.snapshot_sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """Something done or met that belongs on record: a quarantined message, a login, a start.
+
+    Attributes:
+        identifier: unique and stable, so that a retry is the same entry.
+        actor: who or which process.
+        action: stable code, counted.
+        object: what it was done to, by surrogate or digest.
+        detail: no identifier, no report text.
+    """
+
+    KIND: ClassVar[Kind] = Kind.AUDIT
+    identifier: str
+    actor: str
+    action: str
+    object: str
+    detail: str
+
+    @property
+    def key(self) -> str:
+        """The entry's identifier."""
+        return self.identifier
+
+    @property
+    def subject(self) -> str:
+        """The actor."""
+        return self.actor

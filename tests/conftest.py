@@ -1,0 +1,1 @@
+"""What every test room shares: nothing of a trial's data, only where it may write."""

@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+
+from shadow.domain.errors import ConfigurationError
+from shadow.protocol.deployment import read_deployment
+from shadow.protocol.site import read_site
+from shadow.protocol.trial import Scope, read_trial
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+TRIAL = (CONFIGS / "trials" / "demo-head-ct.toml").read_text(encoding="utf-8")
+
+
+def _refused(tmp_path: Path, text: str) -> ConfigurationError:
+    path = tmp_path / "trial.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigurationError) as caught:
+        read_trial(path)
+    assert str(path) in str(caught.value)
+    return caught.value
+
+
+def test_the_shipped_files_are_read_into_frozen_values() -> None:
+    trial = read_trial(CONFIGS / "trials" / "demo-head-ct.toml")
+    assert trial.champion.identifier == "demo-head-ct-haemorrhage"
+    assert [one.scope for one in trial.criteria] == [Scope.ALL, Scope.ALL, Scope.SCANNER_AND_SHIFT]
+    for identifier in trial.sites:
+        site = read_site(CONFIGS / "sites" / f"{identifier}.toml")
+        assert site.identifier == identifier
+        assert site.calendar().names() == ("Day", "Evening", "Night")
+    assert read_deployment(CONFIGS / "deployment.toml").receiver.host == "127.0.0.1"
+    with pytest.raises(AttributeError):
+        trial.version = "2"  # type: ignore[misc]
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_valid_one(tmp_path: Path) -> None:
+    error = _refused(tmp_path, TRIAL.replace("minimum_age_years", "minimum_age_year"))
+    assert error.field == "eligibility.minimum_age_year"
+    assert "'minimum_age_years'" in error.remedy
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "minimum_age_years = 18",
+        "floor = 0.80",
+        "confidence = 0.95",
+        'not_mentioned = "absent"',
+        "minimum_positives_shown = 10",
+        "slice_thickness_mm_maximum = 10.0",
+    ],
+)
+def test_nothing_clinical_has_a_default(tmp_path: Path, line: str) -> None:
+    assert line in TRIAL
+    error = _refused(tmp_path, TRIAL.replace(line, "", 1))
+    assert error.field.split(".")[-1] == line.split(" ")[0]
+    assert "missing" in error.remedy
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field", "words"),
+    [
+        ('role = "champion"', 'role = "champoin"', "models[0].role", "champion, challenger"),
+        ("floor = 0.80", "floor = 80", "criteria[0]", "between 0 and 1"),
+        ("minimum_age_years = 18", 'minimum_age_years = "18"', "eligibility.minimum_age_years", "int"),
+        ("first_final_is_primary = true", "first_final_is_primary = false", "reference", "must be true"),
+        ("2026-11-23T00:00:00Z", "2026-11-23T00:00:00", "index_window_end", "offset"),
+        ('role = "champion"', 'role = "challenger"', "file", "exactly one model"),
+        ('sites = ["riverside", "hillside"]', 'sites = "riverside"', "sites", "array"),
+    ],
+)
+def test_bad_input_names_file_field_and_remedy(
+    tmp_path: Path, old: str, new: str, field: str, words: str
+) -> None:
+    assert old in TRIAL
+    error = _refused(tmp_path, TRIAL.replace(old, new, 1))
+    assert error.field == field
+    assert words in error.remedy
+
+
+def test_a_file_that_is_missing_or_broken_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="check the path"):
+        read_trial(tmp_path / "absent.toml")
+    assert "not valid TOML" in _refused(tmp_path, "sites = [").remedy
+
+
+def test_an_unknown_time_zone_is_refused(tmp_path: Path) -> None:
+    text = (CONFIGS / "sites" / "riverside.toml").read_text(encoding="utf-8")
+    path = tmp_path / "site.toml"
+    path.write_text(text.replace("America/New_York", "America/Gotham"), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="time_zone"):
+        read_site(path)
