@@ -1,0 +1,1 @@
+"""Joins the locked predictions with the reference standard, counts, and publishes."""

@@ -1,0 +1,48 @@
+"""Where every study and every report went (STARD 2015 item 19), from the linked cases."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import duckdb
+
+from shadow.assessment.snapshot import Flow, FlowCell, IndexState, Latency, Reason, ReferenceState
+from shadow.domain.project import sql
+
+
+def study_flow(connection: duckdb.DuckDBPyConnection) -> Flow:
+    """The flow of all received studies. `connection` is one on which `linkage.link` has run."""
+    counted = {
+        (index_state, reference_state): studies
+        for index_state, reference_state, studies in connection.execute(
+            sql("queries/assessment/flow_cells.sql")
+        ).fetchall()
+    }
+    boxes: dict[str, list[Reason]] = {}
+    for box, reason, occurrences in connection.execute(sql("queries/assessment/reasons.sql")).fetchall():
+        boxes.setdefault(box, []).append(Reason(reason, occurrences))
+    totals = connection.execute(sql("queries/assessment/totals.sql")).fetchone()
+    received, eligible, late_revisions, report_versions, linked, unmatched = totals
+    return Flow(
+        received=received,
+        excluded=tuple(boxes.get("excluded", ())),
+        eligible=eligible,
+        cells=tuple(
+            FlowCell(index_state, reference_state, counted.get((index_state.value, reference_state.value), 0))
+            for index_state, reference_state in product(IndexState, ReferenceState)
+        ),
+        failures=tuple(boxes.get("failed", ())),
+        pending=tuple(boxes.get("pending", ())),
+        late_revisions=late_revisions,
+        report_versions=report_versions,
+        reports_linked=linked,
+        reports_unmatched=unmatched,
+        messages_quarantined=tuple(boxes.get("message_quarantined", ())),
+        instances_quarantined=tuple(boxes.get("instance_quarantined", ())),
+    )
+
+
+def latency(connection: duckdb.DuckDBPyConnection) -> Latency:
+    """Seconds from study closed to prediction locked, over eligible studies."""
+    row = connection.execute(sql("queries/assessment/latency.sql")).fetchone()
+    return Latency(*row)

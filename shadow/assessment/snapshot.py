@@ -1,0 +1,335 @@
+"""What one assessment found, as an immutable file: all that a page or a status line reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from shadow.domain.clock import to_text
+
+SNAPSHOT_FILE = "snapshot.json"
+CASES_FILE = "cases.parquet"
+POINTER_FILE = "current.json"
+
+
+class IndexState(StrEnum):
+    """What the champion said about an eligible study; exactly one a study."""
+
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+    LATE = "late"  # locked after the first version of its report had arrived: counts as no result
+    FAILED = "failed"
+    AWAITING = "awaiting"
+
+
+class ReferenceState(StrEnum):
+    """What the first final report said about an eligible study; exactly one a study."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    INDETERMINATE = "indeterminate"
+    PENDING = "pending"
+
+
+class Verdict(StrEnum):
+    """Three states only: never a colour in between."""
+
+    MET = "met"
+    NOT_YET_KNOWN = "not yet known"
+    NOT_MET = "not met"
+
+
+@dataclass(frozen=True, slots=True)
+class Proportion:
+    """A figure with its n and its interval.
+
+    Attributes:
+        count, of: numerator and denominator.
+        estimate: count / of, or None where `of` is 0.
+        lower, upper: 95 % Wilson score interval for display, within [0, 1]; None where `of` is 0.
+    """
+
+    count: int
+    of: int
+    estimate: float | None
+    lower: float | None
+    upper: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCell:
+    """Eligible studies with this index state and this reference state."""
+
+    index_state: IndexState
+    reference_state: ReferenceState
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A stable reason code with its count."""
+
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Where every study and every report went. The boxes add up: see `broken_sums`.
+
+    Attributes:
+        received: studies closed (revision 1).
+        excluded: of these, not admitted, by reason.
+        eligible: of these, admitted.
+        cells: the eligible studies by index and reference state, every combination listed.
+        failures: the studies in state `failed`, by reason.
+        pending: the studies in reference state `pending`, by reason (no_report, preliminary_only, cancelled).
+        late_revisions: studies with a second revision (later instances), counted, not re-run.
+        report_versions: versions of reports received.
+        reports_linked: accessions with a report, linked to a received study.
+        reports_unmatched: accessions with a report but no received study.
+        messages_quarantined: messages that could not become a report version, by reason.
+        instances_quarantined: DICOM instances that could not be read, by reason.
+    """
+
+    received: int
+    excluded: tuple[Reason, ...]
+    eligible: int
+    cells: tuple[FlowCell, ...]
+    failures: tuple[Reason, ...]
+    pending: tuple[Reason, ...]
+    late_revisions: int
+    report_versions: int
+    reports_linked: int
+    reports_unmatched: int
+    messages_quarantined: tuple[Reason, ...]
+    instances_quarantined: tuple[Reason, ...]
+
+    def count(
+        self, index_state: IndexState | None = None, reference_state: ReferenceState | None = None
+    ) -> int:
+        """Eligible studies with these states; None means any."""
+        return sum(
+            cell.count
+            for cell in self.cells
+            if index_state in (None, cell.index_state) and reference_state in (None, cell.reference_state)
+        )
+
+    def broken_sums(self) -> tuple[str, ...]:
+        """The sums that do not add up, in words; empty when every study is in exactly one box."""
+        checks = (
+            ("received = excluded + eligible", self.received, _total(self.excluded) + self.eligible),
+            ("eligible = sum of all index and reference states", self.eligible, self.count()),
+            ("failed = sum over reasons", self.count(IndexState.FAILED), _total(self.failures)),
+            (
+                "pending = sum over reasons",
+                self.count(reference_state=ReferenceState.PENDING),
+                _total(self.pending),
+            ),
+        )
+        return tuple(f"{name}: {left} is not {right}" for name, left, right in checks if left != right)
+
+
+def _total(reasons: tuple[Reason, ...]) -> int:
+    return sum(one.count for one in reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Accuracy in one group of eligible studies.
+
+    Attributes:
+        dimension: all, site, scanner, shift or cell (scanner x shift).
+        site, scanner, shift: identifiers; empty where the group spans them.
+        label: how pages name the group, for example `Riverside CT-2, Night`.
+        eligible, pending, failed, late, indeterminate: counts of studies.
+        sensitivity: found / reference present; failures, late results and missing results are misses.
+        sensitivity_evaluable: the same over studies with a result in time only.
+        specificity: no alert / reference absent; a failure raises no alert.
+        specificity_worst_case: the same with each failure counted as a false alert.
+        enough: whether `sensitivity.of` reaches the protocol's minimum for showing a figure.
+        verdict: of the sensitivity criterion of the group's scope; not yet known where there is none.
+    """
+
+    dimension: str
+    site: str
+    scanner: str
+    shift: str
+    label: str
+    eligible: int
+    pending: int
+    failed: int
+    late: int
+    indeterminate: int
+    sensitivity: Proportion
+    sensitivity_evaluable: Proportion
+    specificity: Proportion
+    specificity_worst_case: Proportion
+    enough: bool
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class CriterionResult:
+    """One acceptance rule of the protocol, judged by its exact interval.
+
+    Attributes:
+        identifier, title: of the rule.
+        rule: the rule in words, for example `lower limit at least 85 %`.
+        scope_label: what it was judged on; for a cell rule the worst judged cell.
+        proportion: observed, with the Wilson interval for display.
+        exact_lower, exact_upper: the Clopper-Pearson limits that decided.
+        verdict: met, not yet known, not met.
+        remark: for example how many more positives are needed; may be empty.
+    """
+
+    identifier: str
+    title: str
+    rule: str
+    scope_label: str
+    proportion: Proportion
+    exact_lower: float | None
+    exact_upper: float | None
+    verdict: Verdict
+    remark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Real seconds from study closed to prediction locked; None where nothing is locked."""
+
+    locked: int
+    median_seconds: float | None
+    p95_seconds: float | None
+    quiet_locked: int
+    quiet_median_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One assessment. `sha256_of` its file names it.
+
+    Attributes:
+        trial, trial_title, protocol_version, protocol_sha256: the registered protocol.
+        model, model_version, model_sha256, threshold: the champion.
+        target_condition: its name for code; target_plural: for sentences, for example `bleeds`.
+        demonstration: true where the model's contract says it is a demonstration.
+        data_until: the trial's clock when the ledger was read.
+        ledger_seq, ledger_hash: the ledger position the snapshot speaks for.
+        planned_positives, minimum_positives_shown: from the protocol.
+        flow, groups, criteria, latency: the findings. `groups` holds dimension `all` first, then site,
+            scanner, shift and cell, in the order of the site files.
+        worst: label of the cell with the lowest sensitivity among those with enough positives, or empty.
+        broken_promises: names of sql/checks that returned rows; empty when every promise is kept.
+    """
+
+    trial: str
+    trial_title: str
+    protocol_version: str
+    protocol_sha256: str
+    model: str
+    model_version: str
+    model_sha256: str
+    threshold: float
+    target_condition: str
+    target_plural: str
+    demonstration: bool
+    data_until: datetime
+    ledger_seq: int
+    ledger_hash: str
+    planned_positives: int
+    minimum_positives_shown: int
+    flow: Flow
+    groups: tuple[Group, ...]
+    criteria: tuple[CriterionResult, ...]
+    latency: Latency
+    worst: str
+    broken_promises: tuple[str, ...]
+
+    @property
+    def overall(self) -> Group:
+        """The group over all eligible studies."""
+        return self.groups[0]
+
+    def of_dimension(self, dimension: str) -> tuple[Group, ...]:
+        """The groups of one dimension, in order."""
+        return tuple(group for group in self.groups if group.dimension == dimension)
+
+    def worst_cell(self) -> Group | None:
+        """The cell named by `worst`, or None."""
+        return next((cell for cell in self.of_dimension("cell") if cell.label == self.worst), None)
+
+
+def to_bytes(snapshot: Snapshot) -> bytes:
+    """The snapshot as canonical JSON (UTF-8, sorted keys)."""
+    return json.dumps(_plain(snapshot), sort_keys=True, indent=1, ensure_ascii=False).encode()
+
+
+def from_bytes(content: bytes) -> Snapshot:
+    """The snapshot that `to_bytes` wrote."""
+    return typing.cast(Snapshot, _value(json.loads(content), Snapshot))
+
+
+def sha256_of(content: bytes) -> str:
+    """Hex digest of a snapshot file: what a signature binds to."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The newest snapshot of a folder, with where its case list lies."""
+
+    sha256: str
+    snapshot: Snapshot
+    cases: Path
+
+
+def read_current(folder: Path) -> Published | None:
+    """The newest published snapshot, or None where nothing is published yet.
+
+    Raises:
+        ValueError: the file's digest is not the one that the pointer names.
+    """
+    try:
+        sha256 = str(json.loads((folder / POINTER_FILE).read_text(encoding="utf-8"))["sha256"])
+    except FileNotFoundError:
+        return None
+    content = (folder / sha256[:16] / SNAPSHOT_FILE).read_bytes()
+    if sha256_of(content) != sha256:
+        raise ValueError(f"snapshot {sha256[:16]} was changed after it was published; publish a new one")
+    return Published(sha256, from_bytes(content), folder / sha256[:16] / CASES_FILE)
+
+
+def _plain(value: object) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, datetime):
+        return to_text(value)
+    return value
+
+
+def _value(value: Any, hint: Any) -> Any:
+    if get_origin(hint) is tuple:
+        return tuple(_value(one, get_args(hint)[0]) for one in value)
+    if get_origin(hint) in (types.UnionType, typing.Union):
+        return None if value is None else _value(value, get_args(hint)[0])
+    if dataclasses.is_dataclass(hint):
+        hints = get_type_hints(hint)
+        return typing.cast(type, hint)(**{key: _value(one, hints[key]) for key, one in value.items()})
+    if hint is datetime:
+        return datetime.fromisoformat(value)
+    if hint is float:
+        return float(value)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return hint(value)
+    return value

@@ -1,0 +1,70 @@
+-- grain: one row a received study. The one place where predictions and reports meet.
+-- $model, $model_sha256: the model assessed. $target_condition, $label_rule: from the protocol.
+-- $not_mentioned: what a final report without a mention says (absent | indeterminate), from the protocol.
+-- index_state: positive | negative | late | failed | awaiting; null where the study is excluded.
+-- reference_state: present | absent | indeterminate | pending; null where the study is excluded.
+with joined as (
+    select
+        primary_study.*,
+        index_result.locked_seq,
+        index_result.locked_at,
+        index_result.index_test_positive,
+        index_result.score,
+        index_result.failure_reason,
+        accession_report.versions,
+        accession_report.first_version_seq,
+        accession_report.first_final_seq,
+        accession_report.latest_status,
+        if(first_final_label.state = 'not_mentioned', $not_mentioned, first_final_label.state) as label_state
+    from primary_study
+    left join index_result on index_result.study_key = primary_study.study_key
+        and index_result.model = $model
+        and index_result.model_sha256 = $model_sha256
+    left join accession_report on accession_report.accession_key = primary_study.accession_key
+    left join first_final_label on first_final_label.accession_key = primary_study.accession_key
+        and first_final_label.target_condition = $target_condition
+        and first_final_label.rule = $label_rule
+),
+
+stated as (
+    select
+        *,
+        case
+            when exclusion_reason is not null then null
+            when failure_reason is not null then 'failed'
+            when index_test_positive is null then 'awaiting'
+            when first_version_seq < locked_seq then 'late'
+            when index_test_positive then 'positive'
+            else 'negative'
+        end as index_state,
+        case
+            when exclusion_reason is not null then null
+            else coalesce(label_state, 'pending')
+        end as reference_state
+    from joined
+)
+
+select
+    study_key,
+    site,
+    scanner,
+    shift,
+    acquired_at,
+    exclusion_reason,
+    index_state,
+    reference_state,
+    failure_reason,
+    case
+        when reference_state is distinct from 'pending' then null
+        when accession_key is null then 'no_accession_number'
+        when versions is null then 'no_report'
+        when first_final_seq is not null then 'not_yet_read'
+        when latest_status = 'X' then 'cancelled'
+        else 'preliminary_only'
+    end as pending_reason,
+    later_revisions,
+    machine_closed_at,
+    locked_at,
+    score
+from stated
+order by study_seq;

@@ -1,0 +1,27 @@
+-- grain: one row a box of the flow and a reason in it.
+with boxed as (
+    select 'excluded' as box, exclusion_reason as reason
+    from evaluation_case
+    where exclusion_reason is not null
+    union all
+    select 'failed', failure_reason
+    from evaluation_case
+    where index_state = 'failed'
+    union all
+    select 'pending', pending_reason
+    from evaluation_case
+    where reference_state = 'pending'
+    union all
+    select 'message_quarantined', detail
+    from audit
+    where action = 'message_quarantined'
+    union all
+    select 'instance_quarantined', detail
+    from audit
+    where action = 'instance_quarantined'
+)
+
+select box, reason, count(*) as occurrences
+from boxed
+group by box, reason
+order by box, occurrences desc, reason;

@@ -1,0 +1,12 @@
+-- grain: one row an accession with at least one report version. The first final version is the primary one.
+create view accession_report as
+select
+    accession_key,
+    min(seq) as first_version_seq,
+    min(seq) filter (where final) as first_final_seq,
+    arg_min(report_key, seq) filter (where final) as first_final_report_key,
+    arg_max(result_status, seq) as latest_status,
+    count(*) as versions
+from report_version
+group by accession_key
+order by accession_key;

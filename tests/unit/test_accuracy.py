@@ -1,0 +1,46 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shadow.assessment.accuracy import clopper_pearson, proportion, wilson
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "proportions.json").read_text(encoding="utf-8"))
+INTERVALS = [one for one in VECTORS["vectors"] if "wilson" in one["expected"]]
+
+
+@pytest.mark.parametrize("vector", INTERVALS, ids=[one["id"] for one in INTERVALS])
+def test_intervals_agree_with_published_digits(vector: dict[str, dict[str, float]]) -> None:
+    count, of, confidence = (vector["inputs"][name] for name in ("x", "n", "conf"))
+    found = wilson(count, of, confidence)
+    assert (found.lower, found.upper) == pytest.approx(vector["expected"]["wilson"], abs=1e-8)
+    exact = clopper_pearson(count, of, confidence)
+    assert (exact.lower, exact.upper) == pytest.approx(vector["expected"]["clopper_pearson"], abs=1e-8)
+
+
+def test_sensitivity_of_a_published_table() -> None:
+    vector = next(one for one in VECTORS["vectors"] if one["id"] == "acc-01")
+    true_positives, false_negatives = vector["inputs"]["tp"], vector["inputs"]["fn"]
+    found = proportion(true_positives, true_positives + false_negatives)
+    assert (found.estimate, found.lower, found.upper) == pytest.approx(vector["expected"]["sens"], abs=1e-8)
+
+
+@given(st.integers(1, 400).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of))))
+def test_an_interval_lies_in_0_to_1_and_holds_its_estimate(case: tuple[int, int]) -> None:
+    count, of = case
+    found = proportion(count, of)
+    assert found.lower is not None and found.upper is not None and found.estimate is not None
+    assert 0 <= found.lower <= found.estimate <= found.upper <= 1
+    exact = clopper_pearson(count, of, 0.95)
+    assert 0 <= exact.lower <= found.estimate <= exact.upper <= 1
+
+
+def test_nothing_of_nothing_is_no_figure() -> None:
+    assert proportion(0, 0).estimate is None
+
+
+def test_more_found_than_there_were_is_an_error() -> None:
+    with pytest.raises(ValueError, match="k"):
+        proportion(5, 4)
