@@ -7,7 +7,8 @@
     │   ├── LedgerConflict          the key is in the ledger with other content; the first content stands
     │   ├── LedgerBroken            the hash chain does not verify
     │   ├── MigrationEdited         a migration file changed after it was applied
-    │   └── VaultLocked             the key file is missing, readable by others, or not the vault's
+    │   ├── VaultLocked             the key file is missing, readable by others, or not the vault's
+    │   └── LaneBusy                another process holds this lane of work; try again later
     ├── NotEvaluable                one study has no result, for a counted reason; it stays in the denominator
     ├── UnreadableInstance          one DICOM file cannot be read; its neighbours go on
     ├── ModelContractError          the model's files do not keep what model.toml promises
@@ -54,6 +55,10 @@ class MigrationEdited(StoreError):
 
 class VaultLocked(StoreError):
     """The vault cannot be opened with the key file given."""
+
+
+class LaneBusy(StoreError):
+    """Another process holds this lane of work."""
 
 
 class NotEvaluable(ShadowError):

@@ -54,9 +54,7 @@ class Pseudonymiser:
 
     def date_shift_days(self, issuer: str, patient_id: str) -> int:
         """Days to add to this patient's dates: 1 to 104 whole weeks back, so weekday and time of day stay."""
-        digest = hmac.new(
-            self._dates, f"{issuer}\n{patient_id.strip().upper()}".encode(), hashlib.sha256
-        ).digest()
+        digest = hmac.new(self._dates, f"{issuer}\n{patient_id.strip().upper()}".encode(), hashlib.sha256).digest()
         return -7 * (1 + int.from_bytes(digest[:4], "big") % WEEKS_OF_DATE_SHIFT)
 
 
@@ -91,6 +89,4 @@ def normalise_accession_number(rule: str, value: str) -> str:
     try:
         return ACCESSION_RULES[rule](value)
     except KeyError:
-        raise ConfigurationError(
-            "site file", "accession_rule", f"choose one of {sorted(ACCESSION_RULES)}"
-        ) from None
+        raise ConfigurationError("site file", "accession_rule", f"choose one of {sorted(ACCESSION_RULES)}") from None

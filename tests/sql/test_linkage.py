@@ -9,8 +9,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from shadow.store.lake import Lake
-from shadow.store.ledger import Ledger
 
 from shadow.assessment.flow import study_flow
 from shadow.assessment.linkage import broken_promises, count_groups, link
@@ -27,6 +25,8 @@ from shadow.store.events import (
     StudyExcluded,
     TrialRegistered,
 )
+from shadow.store.lake import Lake
+from shadow.store.ledger import Ledger
 
 T0 = datetime(2026, 9, 1, 12, tzinfo=UTC)
 PROTOCOL = read_trial(Path(__file__).parents[2] / "configs" / "trials" / "demo-head-ct.toml")
@@ -102,9 +102,7 @@ def label(key: str, state: str, number: int = 1) -> LabelRead:
 
 
 @contextmanager
-def linked(
-    folder: Path, *events: Event, protocol: TrialProtocol = PROTOCOL
-) -> Iterator[duckdb.DuckDBPyConnection]:
+def linked(folder: Path, *events: Event, protocol: TrialProtocol = PROTOCOL) -> Iterator[duckdb.DuckDBPyConnection]:
     with Ledger(f"sqlite:///{folder / 'ledger.db'}", protocol.identifier) as ledger:
         ledger.migrate()
         for event in events:
@@ -191,9 +189,7 @@ def test_what_is_not_mentioned_follows_the_protocol(tmp_path: Path, policy: str,
 
     from shadow.protocol.trial import UnmentionedPolicy
 
-    protocol = replace(
-        PROTOCOL, reference=replace(PROTOCOL.reference, not_mentioned=UnmentionedPolicy(policy))
-    )
+    protocol = replace(PROTOCOL, reference=replace(PROTOCOL.reference, not_mentioned=UnmentionedPolicy(policy)))
     events = (registered(), study("S1"), locked("S1", 0.9), report("S1", "F"), label("S1", "not_mentioned"))
     with linked(tmp_path, *events, protocol=protocol) as connection:
         assert states(connection) == {"S1": ("positive", state)}
@@ -250,9 +246,7 @@ def test_groups_count_each_scanner_and_shift_once(tmp_path: Path) -> None:
         key = f"S{number}"
         events += [study(key, scanner, shift), locked(key, 0.9), report(key, "F"), label(key, "present")]
     with linked(tmp_path, *events) as connection:
-        counts = {
-            (one.dimension, one.site, one.scanner, one.shift): one.found for one in count_groups(connection)
-        }
+        counts = {(one.dimension, one.site, one.scanner, one.shift): one.found for one in count_groups(connection)}
     assert counts == {
         ("all", "", "", ""): 3,
         ("site", "riverside", "", ""): 2,
@@ -276,9 +270,7 @@ BREACHES: dict[str, tuple[Event, ...]] = {
     "threshold_moved": (
         registered(),
         *(study("S1"), locked("S1", 0.9), study("S2")),
-        PredictionLocked(
-            "S2", 1, MODEL.identifier, MODEL.sha256, "2.25.1", 16, "0" * 64, 0.55, 0.6, False, ()
-        ),
+        PredictionLocked("S2", 1, MODEL.identifier, MODEL.sha256, "2.25.1", 16, "0" * 64, 0.55, 0.6, False, ()),
     ),
 }
 

@@ -1,0 +1,165 @@
+"""One suite for both engines: what the ledger promises on SQLite it promises on PostgreSQL."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from shadow.domain.errors import LedgerConflict, MigrationEdited
+from shadow.store.engine import Database
+from shadow.store.events import Audited, Kind
+from shadow.store.ledger import Head, Ledger
+from shadow.store.migrations import migrate, split_statements
+
+
+def audited(identifier: str, detail: str = "", actor: str = "test") -> Audited:
+    return Audited(identifier, actor, "noted", "object", detail)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.server)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    return str(request.getfixturevalue("postgresql_url"))
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[Ledger]:
+    with Ledger(url, f"trial-{uuid.uuid4().hex[:8]}") as opened:
+        opened.migrate()
+        yield opened
+
+
+def test_an_empty_chain_is_whole(ledger: Ledger) -> None:
+    assert ledger.verify().problem is None
+    assert ledger.head().seq == 0
+
+
+def test_what_is_appended_is_there_in_order_and_chained(ledger: Ledger) -> None:
+    acks = ledger.append([audited("a"), audited("b")]) + ledger.append([audited("c")])
+    assert [ack.seq for ack in acks] == [1, 2, 3]
+    rows = ledger.since(0)
+    assert [row.key for row in rows] == ["a", "b", "c"]
+    assert [row.prev for row in rows[1:]] == [row.hash for row in rows[:-1]]
+    assert ledger.head() == Head(3, rows[-1].hash)
+    assert (ledger.verify().events, ledger.verify().problem) == (3, None)
+
+
+def test_a_repeated_append_is_the_same_event(ledger: Ledger) -> None:
+    (first,) = ledger.append([audited("a")])
+    again, new = ledger.append([audited("a"), audited("b")])
+    assert (again.seq, again.hash, again.created) == (first.seq, first.hash, False)
+    assert (new.seq, new.created) == (2, True)
+
+
+def test_other_content_under_a_key_is_refused_and_nothing_of_the_batch_stays(ledger: Ledger) -> None:
+    ledger.append([audited("a", "first")])
+    with pytest.raises(LedgerConflict, match="event 1"):
+        ledger.append([audited("b"), audited("a", "second")])
+    assert ledger.count(Kind.AUDIT) == 1
+    assert ledger.verify().problem is None
+
+
+def test_the_same_key_twice_in_one_batch_is_one_event(ledger: Ledger) -> None:
+    acks = ledger.append([audited("a"), audited("a")])
+    assert [(ack.seq, ack.created) for ack in acks] == [(1, True), (1, False)]
+
+
+def test_a_newline_in_a_key_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(ValueError, match="newline"):
+        ledger.append([audited("a\nb")])
+
+
+def test_lookups_find_what_is_there(ledger: Ledger) -> None:
+    ledger.append([audited(f"k{number}", actor="one") for number in range(1200)] + [audited("x", actor="two")])
+    assert ledger.known(Kind.AUDIT, [f"k{number}" for number in range(1300)]) == {f"k{n}" for n in range(1200)}
+    assert [row.key for row in ledger.about("two", Kind.AUDIT)] == ["x"]
+    newest, missing = ledger.latest(Kind.AUDIT), ledger.find(Kind.AUDIT, "nothing")
+    assert newest is not None and newest.key == "x"
+    assert missing is None
+    assert ledger.latest(Kind.STUDY) is None
+
+
+def test_two_trials_in_one_database_have_two_chains(url: str, ledger: Ledger) -> None:
+    ledger.append([audited("a")])
+    with Ledger(url, f"trial-{uuid.uuid4().hex[:8]}") as other:
+        other.migrate()
+        (ack,) = other.append([audited("a", "another body")])
+        assert ack.seq == 1
+        assert other.verify().events == ledger.verify().events == 1
+
+
+COLUMNS = ("kind", "key", "subject", "recorded_at", "body_sha256", "prev", "hash", "body")
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_one_changed_character_in_any_column_breaks_the_chain(url: str, ledger: Ledger, column: str) -> None:
+    ledger.append([audited("a"), audited("b"), audited("c")])
+    trial = ledger.since(0)[0].trial
+    _tamper(url, f"update event set {column} = '0' || substr({column}, 2) || 'x' where trial = '{trial}' and seq = 2")
+    found = ledger.verify()
+    assert found.events <= 2
+    assert found.problem is not None and "2" in found.problem
+
+
+@pytest.mark.parametrize(
+    ("statement", "events"),
+    [
+        ("delete from event where trial = '{trial}' and seq = 2", 1),
+        ("delete from event where trial = '{trial}' and seq = 3", 2),
+        ("update head set hash = 'x' || substr(hash, 2) where trial = '{trial}'", 3),
+        ("update head set seq = 2 where trial = '{trial}'", 3),
+    ],
+)
+def test_a_removed_event_or_a_moved_head_is_found(url: str, ledger: Ledger, statement: str, events: int) -> None:
+    ledger.append([audited("a"), audited("b"), audited("c")])
+    trial = ledger.since(0)[0].trial
+    _tamper(url, statement.format(trial=trial))
+    assert ledger.verify().events == events
+    assert ledger.verify().problem is not None
+
+
+def _tamper(url: str, statement: str) -> None:
+    """As someone would who owns the database: with the triggers out of the way."""
+    database = Database(url)
+    with database.write() as connection:
+        if database.is_sqlite:
+            connection.exec_driver_sql("drop trigger event_no_update")
+            connection.exec_driver_sql("drop trigger event_no_delete")
+        else:
+            connection.exec_driver_sql("alter table event disable trigger all")
+        connection.exec_driver_sql(statement)
+        if not database.is_sqlite:
+            connection.exec_driver_sql("alter table event enable trigger all")
+    database.close()
+
+
+@pytest.mark.parametrize("statement", ["update event set body = ''", "delete from event"])
+def test_the_database_itself_refuses_to_change_an_event(url: str, ledger: Ledger, statement: str) -> None:
+    ledger.append([audited("a")])
+    database = Database(url)
+    with pytest.raises(sa.exc.DBAPIError, match="append-only"), database.write() as connection:
+        connection.exec_driver_sql(statement)
+    database.close()
+    assert ledger.verify().events >= 1
+
+
+def test_migrations_are_applied_once_and_an_edited_file_is_refused(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'other.db'}")
+    file = tmp_path / "0001_first.sqlite.sql"
+    file.write_text("create table one (a text);\n\ncreate table two (b text);\n", encoding="utf-8")
+    migrate(database, tmp_path)
+    migrate(database, tmp_path)
+    file.write_text("create table one (a text, c text);\n", encoding="utf-8")
+    with pytest.raises(MigrationEdited, match="0001_first"):
+        migrate(database, tmp_path)
+    database.close()
+
+
+def test_a_statement_with_a_body_stays_whole() -> None:
+    text = "create trigger t before update on e\nbegin\n    select raise(abort, 'no');\nend;\n\nselect 1;\n"
+    assert split_statements(text) == [text.split("\n\n")[0][:-1], "select 1"]
