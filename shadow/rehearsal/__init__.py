@@ -1,0 +1,1 @@
+"""A simulated hospital: phantoms, scanners, reports, a calendar. It speaks DICOM and HL7 from the outside."""
