@@ -42,9 +42,9 @@ def link(connection: duckdb.DuckDBPyConnection, protocol: TrialProtocol) -> None
     for room in VIEW_ROOMS:
         for path in sorted((project_folder("sql") / "views" / room).glob("*.sql")):
             connection.execute(path.read_text(encoding="utf-8"))
-    cases = connection.execute(
+    cases = connection.sql(
         sql("queries/assessment/case.sql"),
-        {
+        params={
             "model": protocol.champion.identifier,
             "model_sha256": protocol.champion.sha256,
             "target_condition": protocol.target_condition,
@@ -65,7 +65,5 @@ def broken_promises(connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
     """The names of the checks under sql/checks/ that return a row, in order."""
     checks = sorted((project_folder("sql") / "checks").glob("*.sql"))
     return tuple(
-        path.stem
-        for path in checks
-        if connection.execute(path.read_text(encoding="utf-8")).fetchone() is not None
+        path.stem for path in checks if connection.execute(path.read_text(encoding="utf-8")).fetchone() is not None
     )

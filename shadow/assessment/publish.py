@@ -80,9 +80,7 @@ def assess(
         minimum_positives_shown=protocol.minimum_positives_shown,
         flow=study_flow(connection),
         groups=groups,
-        criteria=tuple(
-            judge_criterion(one, groups, protocol.target_condition_plural) for one in protocol.criteria
-        ),
+        criteria=tuple(judge_criterion(one, groups, protocol.target_condition_plural) for one in protocol.criteria),
         latency=latency(connection),
         worst=worst_cell_label(groups),
         broken_promises=broken_promises(connection),
@@ -109,7 +107,7 @@ def publish(folder: Path, snapshot: Snapshot, connection: duckdb.DuckDBPyConnect
 
 
 def _parquet(connection: duckdb.DuckDBPyConnection, path: str) -> bytes:
-    table: pa.Table = connection.execute(sql(path)).to_arrow_table()
+    table: pa.Table = connection.sql(sql(path)).to_arrow_table()
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()

@@ -113,9 +113,7 @@ class Flow:
     messages_quarantined: tuple[Reason, ...]
     instances_quarantined: tuple[Reason, ...]
 
-    def count(
-        self, index_state: IndexState | None = None, reference_state: ReferenceState | None = None
-    ) -> int:
+    def count(self, index_state: IndexState | None = None, reference_state: ReferenceState | None = None) -> int:
         """Eligible studies with these states; None means any."""
         return sum(
             cell.count

@@ -15,9 +15,7 @@ Place = tuple[str, str, str, str]
 """dimension, site, scanner, shift"""
 
 
-def all_groups(
-    counts: Iterable[CaseCounts], sites: Sequence[Site], protocol: TrialProtocol
-) -> tuple[Group, ...]:
+def all_groups(counts: Iterable[CaseCounts], sites: Sequence[Site], protocol: TrialProtocol) -> tuple[Group, ...]:
     """Every declared group, with or without studies, and every undeclared one that has studies.
 
     Order: all, sites, scanners, shifts, cells, each in the order of the site files; groups that no site file
@@ -59,9 +57,7 @@ def _group(place: Place, counts: CaseCounts | None, sites: Sequence[Site], proto
     c = counts or CaseCounts(*place, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     sensitivity = proportion(c.found, c.present)
     enough = c.present >= protocol.minimum_positives_shown
-    criterion = _sensitivity_criterion(
-        protocol, Scope.SCANNER_AND_SHIFT if c.dimension == "cell" else Scope.ALL
-    )
+    criterion = _sensitivity_criterion(protocol, Scope.SCANNER_AND_SHIFT if c.dimension == "cell" else Scope.ALL)
     judged = criterion is not None and enough and c.dimension in ("all", "cell")
     return Group(
         dimension=c.dimension,
@@ -95,9 +91,7 @@ def _label(place: Place, sites: Sequence[Site]) -> str:
     site = next((one for one in sites if one.identifier == site_identifier), None)
     site_name = site.name if site else site_identifier
     scanners = site.scanners if site else ()
-    scanner_name = next(
-        (one.name for one in scanners if one.identifier == scanner_identifier), scanner_identifier
-    )
+    scanner_name = next((one.name for one in scanners if one.identifier == scanner_identifier), scanner_identifier)
     match dimension:
         case "all":
             return "All studies"

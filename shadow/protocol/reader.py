@@ -30,9 +30,7 @@ def read_toml(path: Path, kind: type[Value]) -> Value:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(
-            str(path), "file", f"cannot be read ({error.strerror}); check the path"
-        ) from error
+        raise ConfigurationError(str(path), "file", f"cannot be read ({error.strerror}); check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(str(path), "file", f"is not valid TOML: {error}") from error
     return _table(str(path), "", content, kind)
@@ -46,11 +44,7 @@ def _table(file: str, where: str, content: object, kind: type[Value]) -> Value:
     for key in content:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
-            remedy = (
-                f"is not known; did you mean '{near[0]}'?"
-                if near
-                else f"is not known; known: {', '.join(fields)}"
-            )
+            remedy = f"is not known; did you mean '{near[0]}'?" if near else f"is not known; known: {', '.join(fields)}"
             raise ConfigurationError(file, _join(where, key), remedy)
     values: dict[str, Any] = {}
     for name, field in fields.items():
@@ -83,9 +77,7 @@ def _scalar(file: str, where: str, value: object, hint: type) -> object:
     if issubclass(hint, enum.StrEnum):
         allowed = [member.value for member in hint]
         if value not in allowed:
-            raise ConfigurationError(
-                file, where, f"must be one of {', '.join(allowed)}; found {_shown(value)}"
-            )
+            raise ConfigurationError(file, where, f"must be one of {', '.join(allowed)}; found {_shown(value)}")
         return hint(value)
     if hint is ZoneInfo:
         try:

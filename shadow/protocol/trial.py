@@ -103,9 +103,7 @@ class ReferenceRule:
 
     def __post_init__(self) -> None:
         if not self.first_final_is_primary:
-            raise ValueError(
-                "first_final_is_primary: must be true; no other primary reference is implemented"
-            )
+            raise ValueError("first_final_is_primary: must be true; no other primary reference is implemented")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shadow.rehearsal.messages import message_bytes
-from shadow.rehearsal.plan import SITES, HospitalPlan, MessageKind, PlannedMessage, PlannedStudy
+from shadow.rehearsal.plan import SITES, HospitalPlan, PlannedMessage, PlannedStudy
 from shadow.rehearsal.truth import TruthFile
 from shadow.rehearsal.wires import InterfaceEngine, Router
 
@@ -251,9 +251,7 @@ class _Outbox:
                 time.sleep(POLL_SECONDS)
                 continue
             if engine.send(message_bytes(message), self._stopped):
-                self._truth.acknowledged(
-                    "repeat" if message.kind is MessageKind.REPEAT else "message", message.control_id
-                )
+                self._truth.acknowledged("repeat" if message.repeat else "message", message.control_id)
             done += 1
             with self._lock:
                 self._sent += 1

@@ -133,7 +133,8 @@ def _localizer(study: PlannedStudy, slices: NDArray[np.int16]) -> Dataset:
 
 def _instance(template: Dataset, uid: str, number: int, pixels: NDArray[np.int16]) -> Dataset:
     """A shallow copy of the template with what differs: elements are replaced, never changed in place."""
-    ds = Dataset(template)
+    ds = Dataset()
+    ds.update(template)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, UID(uid)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
@@ -64,7 +64,6 @@ class MessageKind(StrEnum):
     ADDENDUM = "addendum"
     ORPHAN = "orphan"
     JUNK = "junk"
-    REPEAT = "repeat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +147,10 @@ class PlannedStudy:
 
 @dataclass(frozen=True, slots=True)
 class PlannedMessage:
-    """One message as it will be sent; `study` None for a report whose study never comes here, and for junk."""
+    """One message as it will be sent; `study` None for a report whose study never comes here, and for junk.
+
+    `repeat` marks a message sent once more, byte for byte, as engines do after a lost acknowledgment.
+    """
 
     control_id: str
     site: HospitalSite
@@ -159,6 +161,7 @@ class PlannedMessage:
     study: PlannedStudy | None
     verdict: Verdict
     wording_seed: int
+    repeat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,14 +319,9 @@ def _messages(
         messages.append(_stray(random, number, MessageKind.JUNK, start, end))
     sent = sorted((one for one in messages if one.due < end), key=lambda one: (one.due, one.control_id))
     repeats = [one for one in sent if one.kind is not MessageKind.JUNK and random.random() < 0.01]
-    again = [
-        PlannedMessage(one.control_id, one.site, MessageKind.REPEAT, one.result_status, one.due, one.accession_number,
-                       one.study, one.verdict, one.wording_seed)
-        for one in repeats
-    ]  # fmt: skip
-    return tuple(
-        sorted(sent + again, key=lambda one: (one.due, one.control_id, one.kind is MessageKind.REPEAT))
-    ), frozenset(never)
+    again = [replace(one, repeat=True) for one in repeats]
+    everything = sorted(sent + again, key=lambda one: (one.due, one.control_id, one.repeat))
+    return tuple(everything), frozenset(never)
 
 
 def _report_life(random: np.random.Generator, study: PlannedStudy) -> list[PlannedMessage]:

@@ -10,8 +10,6 @@ from pathlib import Path
 from shadow.rehearsal.messages import hl7_time
 from shadow.rehearsal.plan import HospitalPlan, MessageKind, PlannedMessage, PlannedStudy, shift_name
 
-FINAL_KINDS = (MessageKind.FINAL, MessageKind.CORRECTION)
-
 
 class TruthFile:
     """Written whole before anything is sent; then one line for each thing acknowledged."""
@@ -68,6 +66,7 @@ def _message(message: PlannedMessage) -> dict[str, object]:
         "kind": "message",
         "control_id": message.control_id,
         "message_kind": message.kind,
+        "repeat": message.repeat,
         "site": message.site.identifier,
         "result_status": message.result_status,
         "accession_number": message.accession_number,

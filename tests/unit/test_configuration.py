@@ -69,9 +69,7 @@ def test_nothing_clinical_has_a_default(tmp_path: Path, line: str) -> None:
         ('sites = ["riverside", "hillside"]', 'sites = "riverside"', "sites", "array"),
     ],
 )
-def test_bad_input_names_file_field_and_remedy(
-    tmp_path: Path, old: str, new: str, field: str, words: str
-) -> None:
+def test_bad_input_names_file_field_and_remedy(tmp_path: Path, old: str, new: str, field: str, words: str) -> None:
     assert old in TRIAL
     error = _refused(tmp_path, TRIAL.replace(old, new, 1))
     assert error.field == field

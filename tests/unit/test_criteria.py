@@ -44,9 +44,7 @@ def group(label: str, found: int, present: int, dimension: str = "cell", failed:
         (3, 3, Verdict.NOT_YET_KNOWN),
     ],
 )
-def test_a_verdict_needs_the_whole_interval_on_one_side_of_the_floor(
-    count: int, of: int, verdict: Verdict
-) -> None:
+def test_a_verdict_needs_the_whole_interval_on_one_side_of_the_floor(count: int, of: int, verdict: Verdict) -> None:
     assert judge(proportion(count, of), OVERALL) is verdict
 
 
