@@ -1,0 +1,273 @@
+"""Journal to ledger: every received message becomes report versions and their labels, or is quarantined.
+
+Identifiers end here. The patient's and the accession's number leave as keyed pseudonyms, the text goes into
+the encrypted blob store, and what is logged or appended holds digests, codes and offsets only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from shadow.domain.errors import ConfigurationError, MalformedMessage
+from shadow.domain.identifiers import Pseudonymiser, normalise_accession_number
+from shadow.protocol.site import Site
+from shadow.protocol.trial import TrialProtocol
+from shadow.reference_standard.hl7 import parse_message, sending_facility, split_messages
+from shadow.reference_standard.label import Label, read_label
+from shadow.reference_standard.label_rule import LabelRule, load_rule
+from shadow.reference_standard.report import ParsedReport, UnusableReport, parse_reports
+from shadow.store.blobs import Blobs
+from shadow.store.events import Audited, Event, Kind, LabelRead, ReportVersion
+from shadow.store.journal import Cursor, JournalReader, Record
+from shadow.store.ledger import Ledger
+
+QUARANTINED = "message_quarantined"
+REPLACED = "characters_replaced"
+CURSOR = "reports.cursor"
+_ACTOR = "reports"
+_BATCH = 64
+_LOGGER = logging.getLogger("shadow.reports")
+
+
+@dataclass(frozen=True, slots=True)
+class DrainedReports:
+    """What one drain did.
+
+    Attributes:
+        messages: journal records read.
+        versions, labels: report versions and labels appended.
+        quarantined: messages (or OBR groups) appended as quarantined, each with its reason.
+        duplicates: report versions and quarantined messages that the ledger knew already.
+    """
+
+    messages: int
+    versions: int
+    labels: int
+    quarantined: int
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadMessage:
+    site: Site
+    faithful: bool
+    reports: tuple[tuple[ParsedReport, Label], ...]
+    unusable: tuple[UnusableReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """What turns messages into events: the sites, the trial's keys, the text store, the rule."""
+
+    sites: Sequence[Site]
+    pseudonymiser: Pseudonymiser
+    blobs: Blobs
+    rule: LabelRule
+    target_condition: str
+
+    def events_of(self, record: Record) -> list[Event]:
+        """The events of one journal record; never none, so that every message is in a counted state."""
+        if record.received_at is None:
+            return [_quarantined(record.payload, "journal_damaged")]
+        return [
+            event
+            for message in split_messages(record.payload)
+            for event in self._events_of_message(message, record.received_at)
+        ]
+
+    def _events_of_message(self, octets: bytes, received_at: datetime) -> list[Event]:
+        try:
+            read = self._read(octets)
+        except MalformedMessage as malformed:
+            return [_quarantined(octets, malformed.reason)]
+        except Exception as error:  # noqa: BLE001 - one message must not hold up those behind it
+            return [_quarantined(octets, f"reader_failed:{type(error).__name__}")]
+        events: list[Event] = [] if read.faithful else [_replaced(octets)]
+        events.extend(_quarantined(octets, one.reason, one.group) for one in read.unusable)
+        for report, label in read.reports:
+            events.extend(self._version_and_label(octets, read.site, report, label, received_at))
+        return events
+
+    def _read(self, octets: bytes) -> _ReadMessage:
+        """What a message says, without a store: whatever goes wrong here is the message's fault."""
+        facility = sending_facility(octets)
+        site = next((one for one in self.sites if facility in one.sending_facilities), None)
+        if site is None:
+            raise MalformedMessage("unknown_sending_facility", "no site file lists MSH-4")
+        message = parse_message(octets, site.default_character_set)
+        parsed = parse_reports(message, site.time_zone)
+        return _ReadMessage(
+            site=site,
+            faithful=message.faithful,
+            reports=tuple((one, read_label(self.rule, one.text)) for one in parsed if isinstance(one, ParsedReport)),
+            unusable=tuple(one for one in parsed if isinstance(one, UnusableReport)),
+        )
+
+    def _version_and_label(
+        self, octets: bytes, site: Site, report: ParsedReport, label: Label, received_at: datetime
+    ) -> list[Event]:
+        normalised = normalise_accession_number(site.accession_rule, report.accession_number)
+        accession_key = self.pseudonymiser.accession_key(site.accession_issuer, normalised)
+        message_sha256 = _sha256(octets)
+        version = ReportVersion(
+            report_key=f"{message_sha256[:16]}:{report.group}",
+            site=site.identifier,
+            accession_key=accession_key,
+            patient_key=self._patient_key(site, report),
+            result_status=report.result_status.value,
+            final=report.result_status.final,
+            addendum=report.addendum_start is not None,
+            observed_at=report.observed_at,
+            reported_at=report.reported_at,
+            received_at=received_at,
+            text_sha256=self.blobs.put(report.text.encode("utf-8")),
+            message_sha256=message_sha256,
+        )
+        return [
+            version,
+            LabelRead(
+                report_key=version.report_key,
+                accession_key=accession_key,
+                target_condition=self.target_condition,
+                state=label.state.value,
+                rule=self.rule.identifier,
+                spans=label.spans,
+            ),
+        ]
+
+    def _patient_key(self, site: Site, report: ParsedReport) -> str | None:
+        if report.patient_id is None:
+            return None
+        return self.pseudonymiser.patient_key(site.accession_issuer, report.patient_id)
+
+
+def receive_reports(
+    records: Iterable[Record],
+    *,
+    sites: Sequence[Site],
+    pseudonymiser: Pseudonymiser,
+    blobs: Blobs,
+    rule: LabelRule,
+    target_condition: str,
+) -> list[Event]:
+    """The events of journal records, in their order; a key occurs once, as its first record says.
+
+    Each record yields at least one event, unless all of its keys occurred before.
+    """
+    reception = Reception(sites, pseudonymiser, blobs, rule, target_condition)
+    return list(_first_of_each(event for record in records for event in reception.events_of(record)).values())
+
+
+def drain_reports(
+    *,
+    journal: Path,
+    ledger: Ledger,
+    blobs: Blobs,
+    sites: Sequence[Site],
+    pseudonymiser: Pseudonymiser,
+    protocol: TrialProtocol,
+    limit: int,
+) -> DrainedReports:
+    """Bring the ledger up to the journal, from the cursor on and by at most `limit` messages.
+
+    Texts are durable before the events that name them, and events before the cursor moves. Killed anywhere,
+    the next drain reads the last batch again and finds its events there: the first record of a content gives
+    the report version its `received_at`, whatever is sent or read again later.
+
+    Raises:
+        ConfigurationError: the protocol's label rule is unknown or reads another condition.
+        StoreError, OSError: the ledger or a disk refused; nothing is lost, drain again.
+    """
+    rule = load_rule(protocol.reference.label_rule)
+    if rule.target_condition != protocol.target_condition:
+        raise ConfigurationError(
+            "trial file", "reference.label_rule", f"reads '{rule.target_condition}', not the target condition"
+        )
+    reception = Reception(sites, pseudonymiser, blobs, rule, protocol.target_condition)
+    reader, cursor = JournalReader(journal), Cursor(journal / CURSOR)
+    position = cursor.read()
+    drained = DrainedReports(0, 0, 0, 0, 0)
+    while drained.messages < limit:
+        records = reader.read(position, min(_BATCH, limit - drained.messages))
+        if not records:
+            break
+        drained = _append_batch(ledger, reception, records, drained)
+        position = records[-1].position
+        cursor.move(position)
+    if drained.messages:
+        _LOGGER.info(
+            "drained messages=%d versions=%d labels=%d quarantined=%d duplicates=%d",
+            drained.messages,
+            drained.versions,
+            drained.labels,
+            drained.quarantined,
+            drained.duplicates,
+        )
+    return drained
+
+
+def _append_batch(
+    ledger: Ledger, reception: Reception, records: Sequence[Record], so_far: DrainedReports
+) -> DrainedReports:
+    offered = [event for record in records for event in reception.events_of(record)]
+    distinct = _first_of_each(offered)
+    known = {kind: ledger.known(kind, _keys(distinct.values(), kind)) for kind in _kinds(distinct)}
+    fresh = [event for event in distinct.values() if event.key not in known[event.KIND]]
+    if fresh:
+        ledger.append(fresh)
+    return DrainedReports(
+        messages=so_far.messages + len(records),
+        versions=so_far.versions + _count(fresh, Kind.REPORT_VERSION),
+        labels=so_far.labels + _count(fresh, Kind.LABEL),
+        quarantined=so_far.quarantined + sum(_is_quarantine(event) for event in fresh),
+        duplicates=so_far.duplicates + _states(offered) - _states(fresh),
+    )
+
+
+def _first_of_each(events: Iterable[Event]) -> dict[tuple[Kind, str], Event]:
+    first: dict[tuple[Kind, str], Event] = {}
+    for event in events:
+        first.setdefault((event.KIND, event.key), event)
+    return first
+
+
+def _kinds(events: Iterable[tuple[Kind, str]]) -> frozenset[Kind]:
+    return frozenset(kind for kind, _ in events)
+
+
+def _keys(events: Iterable[Event], kind: Kind) -> list[str]:
+    return [event.key for event in events if kind is event.KIND]
+
+
+def _count(events: Iterable[Event], kind: Kind) -> int:
+    return sum(kind is event.KIND for event in events)
+
+
+def _is_quarantine(event: Event) -> bool:
+    return isinstance(event, Audited) and event.action == QUARANTINED
+
+
+def _states(events: Collection[Event]) -> int:
+    """Report versions and quarantined messages: the states in which a message can end."""
+    return sum(isinstance(event, ReportVersion) or _is_quarantine(event) for event in events)
+
+
+def _quarantined(octets: bytes, reason: str, group: int | None = None) -> Audited:
+    digest = _sha256(octets)
+    part = "" if group is None else f":{group}"
+    return Audited(f"message:{digest[:32]}{part}", _ACTOR, QUARANTINED, digest, reason)
+
+
+def _replaced(octets: bytes) -> Audited:
+    """Some bytes were not of the declared character set; the journal keeps the message as it came."""
+    digest = _sha256(octets)
+    return Audited(f"characters:{digest[:32]}", _ACTOR, REPLACED, digest, "not_of_the_declared_character_set")
+
+
+def _sha256(octets: bytes) -> str:
+    return hashlib.sha256(octets).hexdigest()

@@ -1,0 +1,311 @@
+"""HL7 messages as they came, in append-only segments: durable before they are acknowledged.
+
+One process writes (it holds a lock on the folder), any number read. A record is
+
+    magic 4 · payload length 4 · CRC-32 4 · received_at 8 (microseconds since 1970, UTC) · payload
+
+with the checksum over everything behind it and the length. A writer never goes on in a segment that it
+finds: it begins the next one, lazily, with its first record. So no position is ever used twice, and a
+reader's cursor stays true even where a power cut took bytes that were read but never acknowledged.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from shadow.domain.errors import StoreError
+from shadow.store.durable import sync_folder, write_durably
+
+MAGIC = b"SJR1"
+_HEADER = struct.Struct(">4sLLq")
+_SUMMED = struct.Struct(">Lq")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PATTERN = "*.journal"
+_DIGITS = 8
+
+SEGMENT_BYTES = 64 << 20
+MINIMUM_FREE_BYTES = 16 << 20
+READ_BYTES = 64 << 20
+_DAMAGE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place between two records: reading goes on from here."""
+
+    segment: int
+    offset: int
+
+
+START = Position(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message on its way into the journal. `received_at` is aware and comes from the trial's clock."""
+
+    payload: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message of the journal, or one stretch of bytes that is no longer a record.
+
+    Attributes:
+        position: where reading goes on after this record.
+        received_at: the trial's clock when the message arrived; None marks a damaged stretch.
+        payload: the message's bytes, or (the first MiB of) the damaged bytes.
+    """
+
+    position: Position
+    received_at: datetime | None
+    payload: bytes
+
+
+class JournalWriter:
+    """Appends records to the journal of one folder. Use it from one thread at a time.
+
+    Args:
+        folder: made if it is not there (0700); it holds `<n>.journal` (0600) and the lock.
+        segment_bytes: a segment that has reached this size is closed and the next one begun.
+        minimum_free_bytes: below this much free space an append is refused before a byte is written.
+
+    Raises:
+        StoreError: another process writes this journal.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        segment_bytes: int = SEGMENT_BYTES,
+        minimum_free_bytes: int = MINIMUM_FREE_BYTES,
+    ) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._minimum_free_bytes = minimum_free_bytes
+        self._lock = os.open(folder / ".writer.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise StoreError(f"{folder}: another process writes this journal; stop it first") from error
+        self._last_segment = max(_segment_numbers(folder), default=0)
+        self._segment: int | None = None
+        self._size = 0
+
+    def append(self, payload: bytes, received_at: datetime) -> None:
+        """Append one message; it is on disk when this returns. Raises as `append_many` does."""
+        self.append_many([Arrival(payload, received_at)])
+
+    def append_many(self, arrivals: Sequence[Arrival]) -> None:
+        """Append messages with one sync: all are on disk when this returns.
+
+        Raises:
+            OSError: the disk refused (full, failing). None of the messages counts as received; what was
+                written of them is cut off or, failing that, read as an unacknowledged message.
+        """
+        if not arrivals:
+            return
+        block = b"".join(_encode(one) for one in arrivals)
+        room = os.statvfs(self._folder)
+        if room.f_bavail * room.f_frsize < len(block) + self._minimum_free_bytes:
+            raise OSError(errno.ENOSPC, "too little free space for the journal")
+        segment = self._open_segment()
+        try:
+            remaining = memoryview(block)
+            while remaining:
+                remaining = remaining[os.write(segment, remaining) :]
+            os.fdatasync(segment)
+        except OSError:
+            self._abandon_segment(segment)
+            raise
+        self._size += len(block)
+
+    def close(self) -> None:
+        """Close the segment and give the lock back."""
+        if self._segment is not None:
+            os.close(self._segment)
+            self._segment = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_segment(self) -> int:
+        if self._segment is not None and self._size < self._segment_bytes:
+            return self._segment
+        if self._segment is not None:
+            os.close(self._segment)
+            self._segment = None
+        number = self._last_segment + 1
+        segment = os.open(
+            _segment_path(self._folder, number),
+            os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC,
+            0o600,
+        )
+        self._last_segment = number
+        # The name is durable before a record can be read under it: a number is never given twice.
+        sync_folder(self._folder)
+        self._segment, self._size = segment, 0
+        return segment
+
+    def _abandon_segment(self, segment: int) -> None:
+        """After a failed write or sync nothing more goes into this segment: its pages cannot be trusted."""
+        self._segment = None
+        try:
+            os.ftruncate(segment, self._size)
+        except OSError:
+            # What stays behind is a torn or an unacknowledged record; the reader copes with both.
+            return
+        finally:
+            os.close(segment)
+
+
+class JournalReader:
+    """Reads the journal of one folder while it is being written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, after: Position, limit: int) -> list[Record]:
+        """The next records after a position, in the order of arrival; fewer where the bytes grow large.
+
+        The torn tail that a killed writer leaves is passed over, since nobody was told that it arrived. Bytes
+        that were whole once and no longer match their checksum come back as a record without `received_at`.
+        """
+        records: list[Record] = []
+        volume = 0
+        numbers = _segment_numbers(self._folder)
+        for number in numbers:
+            if number < after.segment:
+                continue
+            start = after.offset if number == after.segment else 0
+            sealed = number < numbers[-1]
+            for record in _records(_segment_path(self._folder, number), number, start, sealed):
+                records.append(record)
+                volume += len(record.payload)
+                if len(records) >= limit or volume >= READ_BYTES:
+                    return records
+        return records
+
+
+class Cursor:
+    """How far a reader has come, in a small file that is replaced durably."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> Position:
+        """The position to read on from. Without a readable file it is the start: reading again is safe."""
+        try:
+            content = json.loads(self._path.read_bytes())
+            return Position(int(content["segment"]), int(content["offset"]))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return START
+
+    def move(self, position: Position) -> None:
+        """Set the position; it is on disk when this returns."""
+        content = json.dumps({"segment": position.segment, "offset": position.offset})
+        write_durably(self._path, content.encode("ascii"))
+
+
+def _encode(arrival: Arrival) -> bytes:
+    if arrival.received_at.tzinfo is None:
+        raise ValueError("an instant without a time zone has no place in the journal")
+    microseconds = (arrival.received_at - _EPOCH) // timedelta(microseconds=1)
+    summed = _checksum(microseconds, arrival.payload)
+    return _HEADER.pack(MAGIC, len(arrival.payload), summed, microseconds) + arrival.payload
+
+
+def _checksum(microseconds: int, payload: bytes) -> int:
+    return zlib.crc32(payload, zlib.crc32(_SUMMED.pack(len(payload), microseconds)))
+
+
+def _segment_path(folder: Path, number: int) -> Path:
+    return folder / f"{number:0{_DIGITS}d}.journal"
+
+
+def _segment_numbers(folder: Path) -> list[int]:
+    return sorted(int(path.stem) for path in folder.glob(_PATTERN) if path.stem.isdecimal())
+
+
+def _records(path: Path, number: int, start: int, sealed: bool) -> Iterator[Record]:
+    """The records of one segment from an offset on; of an unsealed one only what is whole already."""
+    with path.open("rb") as segment:
+        offset = start
+        while True:
+            record = _record_at(segment.fileno(), number, offset)
+            if record is None:
+                damage = _damage_at(segment.fileno(), number, offset, sealed)
+                if damage is None:
+                    return
+                record = damage
+            yield record
+            offset = record.position.offset
+
+
+def _record_at(segment: int, number: int, offset: int) -> Record | None:
+    """The whole record at an offset, or None where there is none."""
+    header = os.pread(segment, _HEADER.size, offset)
+    if len(header) < _HEADER.size:
+        return None
+    magic, length, checksum, microseconds = _HEADER.unpack(header)
+    end = offset + _HEADER.size + length
+    if magic != MAGIC or end > os.fstat(segment).st_size:
+        return None
+    payload = os.pread(segment, length, offset + _HEADER.size)
+    if len(payload) < length or _checksum(microseconds, payload) != checksum:
+        return None
+    return Record(Position(number, end), _EPOCH + timedelta(microseconds=microseconds), payload)
+
+
+def _damage_at(segment: int, number: int, offset: int, sealed: bool) -> Record | None:
+    """The damaged stretch at an offset where no whole record stands, or None where the segment just ends.
+
+    Damage is what stands before a later whole record, or ends a sealed segment without being the beginning
+    of a record or a run of zeros, which is how an unacknowledged tail looks after a kill or a power cut.
+    """
+    size = os.fstat(segment).st_size
+    if offset >= size:
+        return None
+    rest = os.pread(segment, size - offset, offset)
+    found = rest.find(MAGIC, 1)
+    while found >= 0:
+        if _record_at(segment, number, offset + found) is not None:
+            return Record(Position(number, offset + found), None, rest[: min(found, _DAMAGE_BYTES)])
+        found = rest.find(MAGIC, found + 1)
+    if not sealed or _is_torn(rest):
+        return None
+    return Record(Position(number, size), None, rest[:_DAMAGE_BYTES])
+
+
+def _is_torn(rest: bytes) -> bool:
+    """Whether a segment's last bytes were never a whole record: zeros, or the beginning of one."""
+    if not rest.strip(b"\0"):
+        return True
+    if not MAGIC.startswith(rest[: len(MAGIC)]):
+        return False
+    if len(rest) < _HEADER.size:
+        return True
+    _, length, _, _ = _HEADER.unpack(rest[: _HEADER.size])
+    return _HEADER.size + int(length) > len(rest)
