@@ -1,0 +1,237 @@
+"""The C-STORE SCP: what a router sends is durable before it is told 0x0000, and nothing goes back but that.
+
+Answers C-STORE and C-ECHO and offers nothing else. It opens no association of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from queue import SimpleQueue
+from types import TracebackType
+
+import pydicom.config
+from pynetdicom import AE, _config, evt
+from pynetdicom.sop_class import Verification
+from pynetdicom.transport import ThreadedAssociationServer
+
+from shadow.domain.clock import Clock
+from shadow.domain.errors import SetupError
+from shadow.domain.home import Home
+from shadow.domain.identifiers import Pseudonymiser
+from shadow.index_test.arrival import Arrival, AssociationRejected, Report
+from shadow.index_test.mirror import Mirror
+from shadow.index_test.mirror_worker import MirrorWorker
+from shadow.index_test.spool import Offer, Receipt, Spool
+from shadow.protocol.deployment import Receiver
+from shadow.protocol.site import Site
+from shadow.store.events import Event
+from shadow.store.queue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+MAXIMUM_PDU_BYTES = 131_072
+SECONDS_TO_ASSOCIATE = 10
+SECONDS_OF_SILENCE = 60
+PENDING_CONNECTIONS = 128
+SECONDS_BETWEEN_LOOKS = 0.1
+
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700
+DATA_SET_DOES_NOT_MATCH_SOP_CLASS = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+STATUS = {
+    Receipt.STORED: SUCCESS,
+    Receipt.NO_SPACE: OUT_OF_RESOURCES,
+    Receipt.TOO_LARGE: OUT_OF_RESOURCES,
+    Receipt.WRITE_FAILED: OUT_OF_RESOURCES,
+    Receipt.INVALID_UID: CANNOT_UNDERSTAND,
+    Receipt.EMPTY: CANNOT_UNDERSTAND,
+}
+"""C-STORE response statuses, PS3.4 table B.2-1."""
+
+
+class StorageScp:
+    """Listens for associations of the listed AE titles and writes what they send to the spool.
+
+    Args:
+        settings: address and limits; port 0 lets the system choose one.
+        calling_ae_titles: who may associate.
+        spool: where objects are written.
+        report: told of each acknowledged instance and refused association, from the association's thread.
+
+    Raises:
+        SetupError: the address cannot be bound, or nobody may send.
+    """
+
+    def __init__(
+        self,
+        settings: Receiver,
+        calling_ae_titles: Sequence[str],
+        spool: Spool,
+        report: Callable[[Report], None],
+    ) -> None:
+        if not calling_ae_titles:
+            raise SetupError("no site file lists a calling AE title; nobody could send a study")
+        self._spool = spool
+        self._report = report
+        _configure_pynetdicom()
+        self._entity = _application_entity(settings, calling_ae_titles)
+        try:
+            self._server = self._entity.make_server(
+                (settings.host, settings.port),
+                evt_handlers=[(evt.EVT_C_STORE, self._store), (evt.EVT_REJECTED, self._rejected)],
+                server_class=_Server,
+            )
+        except OSError as error:
+            raise SetupError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
+        self._entity._servers.append(self._server)  # as start_server does, which takes no server class
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(SECONDS_BETWEEN_LOOKS,), name="storage-scp", daemon=True
+        )
+        self._thread.start()
+
+    def __enter__(self) -> StorageScp:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._server.server_address[1])
+
+    def close(self) -> None:
+        """Refuse new associations and abort the open ones: their senders keep what was not acknowledged."""
+        self._server.shutdown()
+        for association in self._server.active_associations:
+            association.abort()
+        self._thread.join()
+
+    def _store(self, event: evt.Event) -> int:
+        request, context = event.request, event.context
+        if request.AffectedSOPClassUID != context.abstract_syntax:
+            return DATA_SET_DOES_NOT_MATCH_SOP_CLASS
+        calling_ae_title = event.assoc.requestor.ae_title.strip()
+        receipt, file = self._spool.receive(
+            Offer(
+                calling_ae_title=calling_ae_title,
+                sop_class_uid=str(request.AffectedSOPClassUID),
+                sop_instance_uid=str(request.AffectedSOPInstanceUID or ""),
+                transfer_syntax_uid=str(context.transfer_syntax),
+                data_set=request.DataSet.getbuffer() if request.DataSet else memoryview(b""),
+            )
+        )
+        if receipt is Receipt.STORED:
+            self._report(Arrival(calling_ae_title, file, time.monotonic(), event.assoc.is_alive))
+        else:
+            log.warning("object_refused", extra={"receipt": receipt.value})
+        return STATUS[receipt]
+
+    def _rejected(self, event: evt.Event) -> None:
+        requestor = event.assoc.requestor
+        title = str(requestor.ae_title).strip()
+        if title not in self._entity.require_calling_aet:
+            reason = "calling_ae_title"
+        elif str(requestor.primitive.called_ae_title).strip() != self._entity.ae_title:
+            reason = "called_ae_title"
+        else:
+            reason = "too_many_associations"
+        self._report(AssociationRejected(title, reason))
+
+
+def run_mirror(
+    settings: Receiver,
+    home: Home,
+    sites: Sequence[Site],
+    pseudonymiser: Pseudonymiser,
+    clock: Clock,
+    record: Callable[[Sequence[Event]], object],
+    ready: Callable[[], None],
+) -> None:
+    """Receive, sort and close studies until SIGTERM or SIGINT; call from the main thread.
+
+    Args:
+        settings: address, limits and quiet period.
+        home: the trial's folder.
+        sites: their calling AE titles are the only ones accepted.
+        pseudonymiser: gives the study keys.
+        clock: the trial's clock.
+        record: appends events to the ledger.
+        ready: called once the port is open.
+
+    Raises:
+        SetupError: the port or the spool is taken, or no site lists a calling AE title.
+    """
+    _silence_libraries()
+    titles = tuple(sorted({title.strip() for site in sites for title in site.calling_ae_titles}))
+    inbox: SimpleQueue[Report] = SimpleQueue()
+    with (
+        _stop_signals() as stopping,
+        Spool(
+            home.spool,
+            titles,
+            minimum_free_bytes=settings.minimum_free_bytes,
+            maximum_object_bytes=settings.maximum_object_bytes,
+        ) as spool,
+    ):
+        admission = WorkQueue(home.queues / "admission")
+        mirror = Mirror(spool, admission, pseudonymiser, clock, settings.quiet_period_seconds, record)
+        worker = MirrorWorker(mirror, inbox, record)
+        with StorageScp(settings, titles, spool, inbox.put):
+            ready()
+            while not stopping.is_set():
+                worker.work(SECONDS_BETWEEN_LOOKS)
+        # What was acknowledged while stopping lies in the spool; the next start sorts it.
+
+
+class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # pynetdicom is not typed
+    """pynetdicom's own, with room for a router that opens one association an image."""
+
+    request_queue_size = PENDING_CONNECTIONS
+    daemon_threads = True
+
+
+def _application_entity(settings: Receiver, calling_ae_titles: Sequence[str]) -> AE:
+    entity = AE(settings.ae_title)
+    entity.maximum_pdu_size = MAXIMUM_PDU_BYTES
+    entity.maximum_associations = settings.maximum_associations
+    entity.acse_timeout = SECONDS_TO_ASSOCIATE
+    entity.dimse_timeout = SECONDS_OF_SILENCE
+    entity.network_timeout = SECONDS_OF_SILENCE
+    entity.require_called_aet = True
+    entity.require_calling_aet = list(calling_ae_titles)
+    entity.add_supported_context(Verification)
+    return entity
+
+
+def _configure_pynetdicom() -> None:
+    # Any storage SOP class in the sender's own transfer syntax, and 3 ms an association instead of 40.
+    _config.UNRESTRICTED_STORAGE_SERVICE = True
+    _config.LOG_HANDLER_LEVEL = "none"
+
+
+def _silence_libraries() -> None:
+    """What pydicom and pynetdicom have to say about a value quotes it, and belongs in no log of ours."""
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
+    for name in ("pydicom", "pynetdicom"):
+        logging.getLogger(name).propagate = False
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    stopping = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,308 @@
+"""The mirror's second half: what was acknowledged is sorted into studies, and quiet studies are closed.
+
+A closed study revision is a manifest, written once and durably, and an entry in the admission queue. Every
+step can be repeated: a file that was sorted is a resend, a manifest that exists is not written again, and an
+entry that was put twice is admitted once. `spool/open/` holds one small file for each revision between its
+first instance and its place in the queue, so a start looks at these and not at the whole spool.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from shadow.domain.clock import Clock, from_text, to_text
+from shadow.domain.errors import LedgerConflict, StoreError, UnreadableInstance
+from shadow.domain.identifiers import Pseudonymiser
+from shadow.index_test.arrival import Arrival, read_study_instance_uid
+from shadow.index_test.completion import Completion
+from shadow.index_test.spool import Spool, SpooledInstance, instance_of
+from shadow.store.durable import sync_folder, write_durably
+from shadow.store.events import Audited, Event
+from shadow.store.queue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+ACTOR = "mirror"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyManifest:
+    """A closed study revision.
+
+    Attributes:
+        study_key: keyed pseudonym of (0020,000D).
+        revision: 1 for what was there when the study first went quiet.
+        supersedes: the revision before, or None.
+        calling_ae_title: who sent the study's first instance.
+        first_received_at: the study's first instance, by the trial's clock.
+        closed_at: the closing of this revision, by the trial's clock.
+        machine_closed_at: the same by the machine's own clock, UTC.
+        instances: every instance of the study, one a SOP Instance UID, sorted by it. Revision 2 holds those
+            of revision 1 too.
+        manifest_sha256: over the instances; see `digest_of`.
+    """
+
+    study_key: str
+    revision: int
+    supersedes: int | None
+    calling_ae_title: str
+    first_received_at: datetime
+    closed_at: datetime
+    machine_closed_at: datetime
+    instances: tuple[SpooledInstance, ...]
+    manifest_sha256: str
+
+
+def digest_of(instances: Iterable[SpooledInstance]) -> str:
+    r"""SHA-256 in hex over the sorted lines `<SOP Instance UID> <SHA-256 of the file>\n`."""
+    lines = sorted(f"{one.sop_instance_uid} {one.sha256}\n" for one in instances)
+    return hashlib.sha256("".join(lines).encode("ascii")).hexdigest()
+
+
+def manifest_path(spool: Path, study_key: str, revision: int) -> Path:
+    """Where the manifest of a study revision lies; the instances lie beside it."""
+    return spool / "studies" / study_key / f"manifest-r{revision}.json"
+
+
+def write_manifest(path: Path, manifest: StudyManifest) -> None:
+    """Write a manifest durably, and with it the names of the instances beside it."""
+    content = asdict(manifest) | {
+        name: to_text(getattr(manifest, name)) for name in ("first_received_at", "closed_at", "machine_closed_at")
+    }
+    write_durably(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def read_manifest(path: Path) -> StudyManifest:
+    """Read a manifest.
+
+    Raises:
+        FileNotFoundError: there is no such revision.
+        StoreError: the content is not the one that was written.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        manifest = StudyManifest(
+            study_key=content["study_key"],
+            revision=content["revision"],
+            supersedes=content["supersedes"],
+            calling_ae_title=content["calling_ae_title"],
+            first_received_at=from_text(content["first_received_at"]),
+            closed_at=from_text(content["closed_at"]),
+            machine_closed_at=from_text(content["machine_closed_at"]),
+            instances=tuple(SpooledInstance(**one) for one in content["instances"]),
+            manifest_sha256=content["manifest_sha256"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path.parent.name}/{path.name}: not a manifest: {type(error).__name__}") from error
+    if digest_of(manifest.instances) != manifest.manifest_sha256:
+        raise StoreError(f"{path.parent.name}/{path.name}: instances and digest do not agree")
+    return manifest
+
+
+@dataclass(slots=True)
+class _OpenRevision:
+    """A revision between its first instance and its closing."""
+
+    revision: int
+    calling_ae_title: str
+    first_received_at: datetime
+    instances: dict[str, SpooledInstance]
+
+
+class Mirror:
+    """Sorts arrivals into studies and closes the quiet ones. One thread uses it.
+
+    Args:
+        spool: where the instances are.
+        admission: where closed revisions are put, as `<study_key>.r<revision>`.
+        pseudonymiser: gives the study keys.
+        clock: the trial's clock.
+        quiet_period_seconds: real seconds without a new instance after which a revision closes.
+        record: appends events durably; the same event again changes nothing.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        admission: WorkQueue,
+        pseudonymiser: Pseudonymiser,
+        clock: Clock,
+        quiet_period_seconds: float,
+        record: Callable[[Sequence[Event]], object],
+    ) -> None:
+        self._spool = spool
+        self._admission = admission
+        self._pseudonymiser = pseudonymiser
+        self._clock = clock
+        self._record = record
+        self._completion = Completion(quiet_period_seconds)
+        self._open: dict[str, _OpenRevision] = {}
+
+    def recover(self) -> list[Arrival]:
+        """Take up what an earlier process left: open revisions count as just active.
+
+        Returns:
+            What was acknowledged but not sorted, oldest first; hand it to `sort`.
+        """
+        now = time.monotonic()
+        for path in sorted(self._spool.open_revisions.glob("*.json")):
+            study_key = path.stem
+            latest = self._latest_manifest(study_key)
+            present = self._instances_in(study_key)
+            if latest is not None:  # it may have been closed without being queued
+                self._admission.put(f"{study_key}.r{latest.revision}")
+            if len(present) == (0 if latest is None else len(latest.instances)):
+                path.unlink()
+                continue
+            title, first_received_at = _read_opening(path)
+            revision = 1 if latest is None else latest.revision + 1
+            self._open[study_key] = _OpenRevision(revision, title, first_received_at, present)
+            self._completion.touch(study_key, now, None)
+        return [Arrival(title, file, now) for title, file in self._spool.waiting()]
+
+    def sort(self, arrival: Arrival) -> None:
+        """Move one instance to its study, or to the quarantine with the reason on record.
+
+        Raises:
+            OSError, StoreError: the disk or the ledger refused. The file is where it was; sort it again.
+        """
+        source = self._spool.arrived_from(arrival.calling_ae_title) / arrival.file
+        instance = instance_of(arrival.file)
+        if instance is None or not source.exists():
+            return  # a resend of the same bytes replaced the file, and was sorted with the first
+        try:
+            study_instance_uid = read_study_instance_uid(source, instance.sop_instance_uid)
+        except UnreadableInstance as unreadable:
+            self._quarantine(source, arrival, instance, unreadable)
+            return
+        study_key = self._pseudonymiser.study_key(study_instance_uid)
+        known = self._known_instances(study_key)
+        first = known.get(instance.sop_instance_uid)
+        if first is None:
+            self._add(study_key, source, arrival, instance)
+        elif first.sha256 == instance.sha256:
+            sync_folder(self._spool.studies / study_key)  # the kept copy first, then this one may go
+            source.unlink()
+        else:
+            self._keep_aside(study_key, source, instance)
+        if study_key in self._open:
+            self._completion.touch(study_key, arrival.at, arrival.association_is_open)
+
+    def due(self, at: float) -> list[str]:
+        """The studies whose open revision is complete at this monotonic instant."""
+        return self._completion.due(at)
+
+    def close(self, study_key: str) -> StudyManifest:
+        """Close a study's open revision: manifest first, then the queue.
+
+        Raises:
+            OSError: the disk refused; the revision is still open, close it again.
+        """
+        opened = self._open[study_key]
+        instances = tuple(sorted(opened.instances.values(), key=lambda one: one.sop_instance_uid))
+        manifest = StudyManifest(
+            study_key=study_key,
+            revision=opened.revision,
+            supersedes=opened.revision - 1 if opened.revision > 1 else None,
+            calling_ae_title=opened.calling_ae_title,
+            first_received_at=opened.first_received_at,
+            closed_at=self._clock.now(),
+            machine_closed_at=datetime.now(UTC),
+            instances=instances,
+            manifest_sha256=digest_of(instances),
+        )
+        path = self._spool.studies / study_key / f"manifest-r{opened.revision}.json"
+        if path.exists():  # an earlier attempt got as far as this: its manifest stands
+            manifest = read_manifest(path)
+        else:
+            write_manifest(path, manifest)
+        self._admission.put(f"{study_key}.r{opened.revision}")
+        if len(manifest.instances) < len(instances):  # more came between the attempts
+            opened.revision += 1
+            return manifest
+        (self._spool.open_revisions / f"{study_key}.json").unlink(missing_ok=True)
+        del self._open[study_key]
+        self._completion.forget(study_key)
+        return manifest
+
+    def _add(self, study_key: str, source: Path, arrival: Arrival, instance: SpooledInstance) -> None:
+        if study_key not in self._open:
+            self._open[study_key] = self._open_revision(study_key, arrival.calling_ae_title)
+        source.rename(self._spool.studies / study_key / instance.file)
+        self._open[study_key].instances[instance.sop_instance_uid] = instance
+
+    def _open_revision(self, study_key: str, calling_ae_title: str) -> _OpenRevision:
+        folder = self._spool.studies / study_key
+        if not folder.exists():
+            folder.mkdir(mode=0o700)
+            sync_folder(self._spool.studies)
+        latest = self._latest_manifest(study_key)
+        opened = _OpenRevision(
+            revision=1 if latest is None else latest.revision + 1,
+            calling_ae_title=calling_ae_title if latest is None else latest.calling_ae_title,
+            first_received_at=self._clock.now() if latest is None else latest.first_received_at,
+            instances=self._instances_in(study_key),
+        )
+        content = {
+            "calling_ae_title": opened.calling_ae_title,
+            "first_received_at": to_text(opened.first_received_at),
+        }
+        write_durably(self._spool.open_revisions / f"{study_key}.json", json.dumps(content).encode())
+        return opened
+
+    def _keep_aside(self, study_key: str, source: Path, instance: SpooledInstance) -> None:
+        """Keep other bytes under a SOP Instance UID that is already there: the first feeds the trial."""
+        self._audit("conflict", "instance_conflict", instance, "same_sop_instance_uid_other_bytes")
+        aside = self._spool.studies / study_key / "other"
+        aside.mkdir(mode=0o700, exist_ok=True)
+        source.rename(aside / instance.file)
+        sync_folder(aside)
+
+    def _quarantine(
+        self, source: Path, arrival: Arrival, instance: SpooledInstance, unreadable: UnreadableInstance
+    ) -> None:
+        reason = {
+            "reason": unreadable.reason,
+            "detail": unreadable.detail,
+            "calling_ae_title": arrival.calling_ae_title,
+        }
+        sidecar = self._spool.quarantine / f"{instance.file}.reason.json"
+        write_durably(sidecar, (json.dumps(reason) + "\n").encode())
+        self._audit("instance", "instance_quarantined", instance, unreadable.reason)
+        source.rename(self._spool.quarantine / instance.file)
+        sync_folder(self._spool.quarantine)
+
+    def _audit(self, purpose: str, action: str, instance: SpooledInstance, detail: str) -> None:
+        identifier = f"{purpose}:{instance.sha256[:32]}"
+        try:
+            self._record([Audited(identifier, ACTOR, action, instance.sha256, detail)])
+        except LedgerConflict:
+            log.warning("already_on_record", extra={"action": action})  # with another reason: the first stands
+
+    def _known_instances(self, study_key: str) -> dict[str, SpooledInstance]:
+        opened = self._open.get(study_key)
+        return self._instances_in(study_key) if opened is None else opened.instances
+
+    def _instances_in(self, study_key: str) -> dict[str, SpooledInstance]:
+        folder = self._spool.studies / study_key
+        if not folder.exists():
+            return {}
+        found = [instance for path in folder.iterdir() if (instance := instance_of(path.name)) is not None]
+        return {instance.sop_instance_uid: instance for instance in found}
+
+    def _latest_manifest(self, study_key: str) -> StudyManifest | None:
+        folder = self._spool.studies / study_key
+        revisions = [int(path.stem.removeprefix("manifest-r")) for path in folder.glob("manifest-r*.json")]
+        return read_manifest(folder / f"manifest-r{max(revisions)}.json") if revisions else None
+
+
+def _read_opening(path: Path) -> tuple[str, datetime]:
+    content = json.loads(path.read_bytes())
+    return content["calling_ae_title"], from_text(content["first_received_at"])

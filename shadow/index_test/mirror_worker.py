@@ -1,0 +1,95 @@
+"""Feeds the mirror from the receiver's reports, in one thread, and never passes one over."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
+
+from shadow.domain.errors import StoreError
+from shadow.index_test.arrival import Arrival, AssociationRejected, Report
+from shadow.index_test.mirror import ACTOR, Mirror
+from shadow.store.events import Audited, Event
+
+log = logging.getLogger(__name__)
+
+SECONDS_UNTIL_NEXT_ATTEMPT = 1.0
+TITLES_RECORDED_A_DAY = 100
+
+
+class MirrorWorker:
+    """Sorts what has arrived, then closes what is complete; `work` is called for ever.
+
+    Where the disk or the ledger refuses one step, the others go on and that step is tried again.
+
+    Args:
+        mirror: sorts and closes; what an earlier process left is taken up at once.
+        inbox: the receiver's reports.
+        record: appends events durably.
+    """
+
+    def __init__(self, mirror: Mirror, inbox: SimpleQueue[Report], record: Callable[[Sequence[Event]], object]) -> None:
+        self._mirror = mirror
+        self._inbox = inbox
+        self._record = record
+        self._recorded: set[tuple[str, str, str]] = set()
+        self._unfinished: list[Report] = list(mirror.recover())
+
+    def work(self, timeout: float) -> None:
+        """Take every report there is, waiting up to `timeout` seconds for the first, then close studies."""
+        refused = False
+        unfinished, self._unfinished = self._unfinished, []
+        for report in (*unfinished, *self._reported(0.0 if unfinished else timeout)):
+            try:
+                self._take(report)
+            except (OSError, StoreError) as error:
+                log.error("sorting_waits", extra={"error": type(error).__name__})
+                self._unfinished.append(report)
+                refused = True
+        due = self._mirror.due(time.monotonic())
+        # An association that was just found closed has reported all it carried: if reports are waiting, its
+        # last one may be among them and is taken first.
+        for study_key in due if self._inbox.empty() else ():
+            try:
+                self._close(study_key)
+            except (OSError, StoreError) as error:
+                log.error("closing_waits", extra={"study_key": study_key, "error": type(error).__name__})
+                refused = True
+        if refused:
+            time.sleep(SECONDS_UNTIL_NEXT_ATTEMPT)
+
+    def _reported(self, timeout: float) -> Iterator[Report]:
+        while True:
+            try:
+                yield self._inbox.get(timeout=timeout)
+            except Empty:
+                return
+            timeout = 0.0
+
+    def _take(self, report: Report) -> None:
+        if isinstance(report, Arrival):
+            self._mirror.sort(report)
+        else:
+            self._record_rejection(report)
+
+    def _close(self, study_key: str) -> None:
+        manifest = self._mirror.close(study_key)
+        counts = {"revision": manifest.revision, "instances": len(manifest.instances)}
+        log.info("study_closed", extra={"study_key": study_key, **counts})
+
+    def _record_rejection(self, rejected: AssociationRejected) -> None:
+        """One entry a title, reason and day: a peer that knocks for ever does not fill the ledger."""
+        log.warning("association_rejected", extra={"reason": rejected.reason})
+        day = datetime.now(UTC).date().isoformat()
+        self._recorded = {one for one in self._recorded if one[0] == day}
+        full = len(self._recorded) >= TITLES_RECORDED_A_DAY
+        entry = (day, rejected.reason, "other titles" if full else rejected.calling_ae_title)
+        if entry in self._recorded:
+            return
+        digest = hashlib.sha256(entry[2].encode()).hexdigest()
+        identifier = f"association:{digest[:16]}:{rejected.reason}:{day}"
+        self._record([Audited(identifier, ACTOR, "association_rejected", digest, rejected.reason)])
+        self._recorded.add(entry)

@@ -1,0 +1,239 @@
+"""The mirror as a process: stopped, killed, started again."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.association import Association
+from retrying_router import ct_slice, store
+
+from shadow.domain.home import Home
+from shadow.domain.identifiers import Pseudonymiser
+from shadow.index_test.mirror import StudyManifest, manifest_path, read_manifest
+from shadow.index_test.spool import instance_of
+from shadow.store.events import Kind
+from shadow.store.ledger import Ledger
+from shadow.store.queue import WorkQueue
+
+pytestmark = pytest.mark.server
+
+ROUTER = "RIVER_ROUTER"
+SECRET = "a site secret of more than 32 bytes.."
+KILLS = 10
+STUDIES, SLICES_A_STUDY = 6, 100
+PROGRAM = """
+import sys
+from datetime import time
+from pathlib import Path
+from zoneinfo import ZoneInfo
+from shadow.adapters.dicom_scp import run_mirror
+from shadow.domain.clock import SystemClock
+from shadow.domain.home import Home
+from shadow.domain.identifiers import Pseudonymiser
+from shadow.protocol.deployment import Receiver
+from shadow.protocol.site import Shift, Site
+from shadow.store.ledger import Ledger
+
+root, port, quiet, secret, title = sys.argv[1:]
+site = Site("riverside", "Riverside", ZoneInfo("UTC"), "RIVER", "trim-upper/1", (title,), (), "ascii",
+            (Shift("Day", time(7)),), ())
+settings = Receiver(port=int(port), quiet_period_seconds=float(quiet), minimum_free_bytes=0)
+with Ledger(f"sqlite:///{root}/ledger.db", "trial") as ledger:
+    ledger.migrate()
+    run_mirror(settings, Home(Path(root)), (site,), Pseudonymiser(secret.encode()), SystemClock(),
+               ledger.append, lambda: print("ready", flush=True))
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class MirrorProcess:
+    """Starts the mirror of one folder, on one port, as often as it is asked to."""
+
+    def __init__(self, root: Path, quiet_seconds: float) -> None:
+        self.home = Home(root)
+        self.port = free_port()
+        self._arguments = [str(root), str(self.port), str(quiet_seconds), SECRET, ROUTER]
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *self._arguments], stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+
+    def end(self, by: signal.Signals) -> int:
+        assert self._process is not None
+        self._process.send_signal(by)
+        code = self._process.wait(timeout=10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._process = None
+        return code
+
+    def close(self) -> None:
+        if self._process is not None:
+            self.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[MirrorProcess]:
+    one = MirrorProcess(tmp_path, quiet_seconds=1.0)
+    yield one
+    one.close()
+
+
+@contextmanager
+def associated(port: int) -> Iterator[Association]:
+    entity = AE(ROUTER)
+    entity.add_requested_context(CTImageStorage, [ExplicitVRLittleEndian])
+    entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = 5
+    association = entity.associate("127.0.0.1", port, ae_title="SHADOW")
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def latest_manifest(home: Home, study: str) -> StudyManifest:
+    study_key = Pseudonymiser(SECRET.encode()).study_key(study)
+    revision = 1
+    while manifest_path(home.spool, study_key, revision + 1).exists():
+        revision += 1
+    return read_manifest(manifest_path(home.spool, study_key, revision))
+
+
+def test_sigterm_stops_the_mirror_within_three_seconds_and_the_next_start_closes_its_studies(
+    mirror: MirrorProcess,
+) -> None:
+    mirror.start()
+    with associated(mirror.port) as association:
+        assert all(store(association, ct_slice("1.2.3", f"1.2.3.{number}")) for number in range(3))
+        asked_at = time.monotonic()
+        assert mirror.end(signal.SIGTERM) == 0
+        assert time.monotonic() - asked_at < 3.0
+    queue = WorkQueue(mirror.home.queues / "admission")
+    assert queue.ready() == []
+    mirror.start()
+    until(lambda: len(queue.ready()) == 1)
+    assert len(latest_manifest(mirror.home, "1.2.3").instances) == 3
+
+
+def test_after_a_restart_an_open_study_waits_a_whole_quiet_period_for_its_router(
+    mirror: MirrorProcess,
+) -> None:
+    mirror.start()
+    with associated(mirror.port) as association:
+        store(association, ct_slice("1.2.3", "1.2.3.1"))
+    mirror.end(signal.SIGKILL)
+    time.sleep(1.2)
+    mirror.start()
+    with associated(mirror.port) as association:
+        store(association, ct_slice("1.2.3", "1.2.3.2"))
+    queue = WorkQueue(mirror.home.queues / "admission")
+    until(lambda: queue.ready() != [])
+    manifest = latest_manifest(mirror.home, "1.2.3")
+    assert (manifest.revision, len(manifest.instances)) == (1, 2)
+
+
+def test_a_quarantined_instance_is_in_the_ledger(mirror: MirrorProcess) -> None:
+    mirror.start()
+    nameless = ct_slice("1.2.3", "1.2.3.1")
+    del nameless.StudyInstanceUID
+    with associated(mirror.port) as association:
+        assert store(association, nameless)
+    with Ledger(f"sqlite:///{mirror.home.root}/ledger.db", "trial") as ledger:
+        until(lambda: ledger.count(Kind.AUDIT) == 1)
+
+
+class RetryingRouter:
+    """A process that sends its slices one after the other, each again until it is acknowledged."""
+
+    def __init__(self, port: int, offset: int, log: Path) -> None:
+        self._log = log
+        program = Path(__file__).with_name("retrying_router.py")
+        with log.open("w") as output:
+            arguments = [str(port), ROUTER, str(offset), str(STUDIES), str(SLICES_A_STUDY)]
+            self._process = subprocess.Popen([sys.executable, str(program), *arguments], stdout=output)
+
+    def is_sending(self) -> bool:
+        return self._process.poll() is None
+
+    def failures(self) -> int:
+        return self._log.read_text().splitlines().count("not acknowledged")
+
+    def acknowledged(self) -> set[str]:
+        return set(self._log.read_text().splitlines()) - {"not acknowledged"}
+
+    def wait(self) -> None:
+        assert self._process.wait(timeout=60) == 0
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def test_kill_minus_nine_under_load_loses_no_acknowledged_instance_and_doubles_none(
+    mirror: MirrorProcess, tmp_path: Path
+) -> None:
+    generator = random.Random(20260301)
+    mirror.start()
+    routers = [RetryingRouter(mirror.port, offset, tmp_path / f"router-{offset}.log") for offset in range(2)]
+    with ExitStack() as stack:
+        for router in routers:
+            stack.callback(router.close)
+        for _ in range(KILLS):
+            failures = [router.failures() for router in routers]
+            before = sum(len(router.acknowledged()) for router in routers)
+            until(lambda: sum(len(router.acknowledged()) for router in routers) > before)  # noqa: B023
+            time.sleep(generator.uniform(0.02, 0.15))
+            assert all(router.is_sending() for router in routers), "the load ended before the kills"
+            mirror.end(signal.SIGKILL)
+            until(lambda: [router.failures() for router in routers] != failures)  # noqa: B023
+            mirror.start()
+        for router in routers:
+            router.wait()
+    until(lambda: not list((mirror.home.spool / "open").iterdir()), 20)
+    mirror.end(signal.SIGTERM)
+
+    studies = [f"1.2.{number}" for number in range(1, STUDIES + 1)]
+    acknowledged = {uid for router in routers for uid in router.acknowledged()}
+    assert len(acknowledged) == STUDIES * SLICES_A_STUDY
+    files = list(mirror.home.spool.glob("studies/*/*.dcm"))
+    assert sorted(path.name.split("~")[0] for path in files) == sorted(acknowledged)
+    for path in files:
+        instance = instance_of(path.name)
+        assert instance is not None
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == instance.sha256
+    manifests = [latest_manifest(mirror.home, study) for study in studies]
+    listed = [one.sop_instance_uid for manifest in manifests for one in manifest.instances]
+    assert sorted(listed) == sorted(acknowledged)
+    assert list(mirror.home.spool.rglob("*.part")) == []
+    assert list(mirror.home.spool.glob("arrived/*/*")) == []
+    queued = WorkQueue(mirror.home.queues / "admission").ready()
+    assert {f"{one.study_key}.r{one.revision}" for one in manifests} <= set(queued)
