@@ -1,0 +1,213 @@
+"""De-identification after PS3.15 annex E, table driven, top to bottom, and closed where it does not know.
+
+The table is `deidentify_table`. What neither a keyword nor a VR of it covers is removed; so are private
+elements, elements of an unknown VR, and elements whose VR is not the one that the standard gives them.
+Everything written is ASCII. Pixel bytes are copied verbatim: burned-in text is refused by series choice, not
+here, and a head CT holds a face, so copies stay inside the hospital.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from functools import cache
+from typing import NamedTuple
+
+import pydicom
+from pydicom.datadict import dictionary_has_tag, dictionary_keyword, dictionary_VM, dictionary_VR
+
+from shadow.domain.errors import UnreadableInstance
+from shadow.domain.identifiers import Pseudonymiser
+from shadow.index_test.deidentify_table import BY_KEYWORD, BY_VR, REMOVED_GROUPS, VERSION, Action
+from shadow.index_test.deidentify_values import DeidentificationContext, mapped_uid, new_value, public_code
+from shadow.index_test.instance import Element, Instance, explicit_little_endian, read_instance
+
+METHOD_CODES = (
+    ("113100", "Basic Application Confidentiality Profile"),
+    ("113105", "Clean Descriptors Option"),
+    ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
+    ("113108", "Retain Patient Characteristics Option"),
+    ("113109", "Retain Device Identity Option"),
+)
+"""PS3.16 CID 7050, for De-identification Method Code Sequence (0012,0064)."""
+
+IMPLEMENTATION_CLASS_UID = "2.25.205319418305871934071940375218364710911"
+_WIDE_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+
+
+class _Rule(NamedTuple):
+    """What happens to a tag: its action, the VRs that the standard gives it, and how many values it may have."""
+
+    action: Action
+    vrs: frozenset[bytes]
+    values: int
+
+
+_UNKNOWN = _Rule(Action.REMOVE, frozenset(), 0)
+_UNBOUNDED_VALUES = 8
+
+
+@cache
+def _rule(tag: int) -> _Rule:
+    """The table's word on a tag: by keyword, else by the standard's VR, else remove."""
+    group = tag >> 16
+    if group & 1 or group in REMOVED_GROUPS or not tag & 0xFFFF or not dictionary_has_tag(tag):
+        return _UNKNOWN
+    vrs = dictionary_VR(tag).split(" or ")
+    action = BY_KEYWORD.get(dictionary_keyword(tag)) or BY_VR.get(vrs[0], Action.REMOVE)
+    most = dictionary_VM(tag).rpartition("-")[2]
+    return _Rule(
+        action,
+        frozenset(vr.encode() for vr in vrs),
+        int(most) if most.isdecimal() else _UNBOUNDED_VALUES,
+    )
+
+
+def deidentify_instance(instance: Instance, context: DeidentificationContext) -> bytes:
+    """The de-identified copy as a PS3.10 file, explicit VR little endian.
+
+    Raises:
+        UnreadableInstance: `no_sop_instance_uid`; without one the copy would have no name.
+    """
+    written = _data_set(instance, list(instance.elements.values()), context, nested=False)
+    written += [
+        (0x00120062, _encode(0x00120062, b"CS", b"YES")),
+        (0x00120063, _encode(0x00120063, b"LO", f"SHADOW {VERSION}: PS3.15 E.1-1 2024b".encode())),
+        (0x00120064, _method_codes()),
+        (0x00280303, _encode(0x00280303, b"CS", b"MODIFIED")),
+    ]
+    written.sort()
+    body = b"".join(one for _, one in written)
+    return _file_head(instance, context) + body
+
+
+def deidentify(dataset: pydicom.FileDataset, context: DeidentificationContext) -> pydicom.FileDataset:
+    """The same for a data set in memory: it goes through its bytes, so there is one engine."""
+    copy = deidentify_instance(read_instance(explicit_little_endian(dataset)), context)
+    return pydicom.dcmread(io.BytesIO(copy))
+
+
+def _data_set(
+    instance: Instance, elements: list[Element], context: DeidentificationContext, *, nested: bool
+) -> list[tuple[int, bytes]]:
+    coded = _public_code(instance, elements) if nested else None
+    written: list[tuple[int, bytes]] = []
+    for element in elements:
+        rule = _rule(element.tag)
+        if rule.action is Action.REMOVE or element.vr not in rule.vrs:
+            continue
+        if rule.action is Action.RECURSE:
+            encoded = _sequence(instance, element, context)
+        elif rule.action is Action.PIXELS:
+            encoded = None if nested else _pixels(instance, element)
+        elif rule.action is Action.CODE:
+            encoded = _code_element(element, coded)
+        elif nested and rule.action in (Action.PATIENT, Action.ACCESSION):
+            encoded = None
+        else:
+            raw = instance.buffer[element.start : element.end]
+            encoded = _encode(element.tag, element.vr, new_value(rule.action, element.vr, raw, rule.values, context))
+        if encoded is not None:
+            written.append((element.tag, encoded))
+    return written
+
+
+def _public_code(instance: Instance, item: list[Element]) -> tuple[bytes, bytes] | None:
+    """Code value and scheme of a coded entry (PS3.3 8.8) from a public scheme, else None."""
+    values = {
+        one.tag: instance.buffer[one.start : one.end].decode("latin-1").strip(" \0")
+        for one in item
+        if one.tag in (0x00080100, 0x00080102)
+    }
+    code, scheme = values.get(0x00080100, ""), values.get(0x00080102, "")
+    if not public_code(code, scheme):
+        return None
+    return code.encode(), scheme.encode()
+
+
+def _code_element(element: Element, coded: tuple[bytes, bytes] | None) -> bytes | None:
+    if coded is None:
+        return None
+    code, scheme = coded
+    return _encode(element.tag, element.vr, scheme if element.tag == 0x00080102 else code)
+
+
+def _sequence(instance: Instance, element: Element, context: DeidentificationContext) -> bytes | None:
+    """The sequence with its items rewritten; None where nothing of it is left."""
+    items = []
+    for item in element.items or []:
+        body = b"".join(one for _, one in _data_set(instance, item, context, nested=True))
+        if body:
+            items.append(b"\xfe\xff\x00\xe0" + struct.pack("<L", len(body)) + body)
+    return _encode(element.tag, b"SQ", b"".join(items)) if items else None
+
+
+def _pixels(instance: Instance, element: Element) -> bytes:
+    header = element.start - 12 if element.vr in _WIDE_VRS else element.start - 8
+    size = element.end - element.start
+    expected = _native_bytes(instance)
+    if instance.buffer[header + 8 : header + 12] == b"\xff\xff\xff\xff" or expected is None or size <= expected:
+        return instance.buffer[header : element.end]
+    return _encode(element.tag, element.vr, instance.buffer[element.start : element.start + expected])
+
+
+def _native_bytes(instance: Instance) -> int | None:
+    """How many bytes the native pixels take by the image's own description; None where it does not say."""
+    keywords = ("Rows", "Columns", "BitsAllocated", "SamplesPerPixel")
+    sizes = [instance.number(keyword) for keyword in keywords]
+    if None in sizes:
+        return None
+    rows, columns, bits, samples = (int(size) for size in sizes if size is not None)
+    frames = int(instance.number("NumberOfFrames") or 1)
+    expected = (rows * columns * samples * frames * bits + 7) // 8
+    return (expected + expected % 2) or None
+
+
+def _encode(tag: int, vr: bytes, value: bytes) -> bytes:
+    """One data element in explicit VR little endian, padded to an even length."""
+    if len(value) & 1:
+        value += b"\0" if vr in (b"UI", b"OB", b"UN") else b" "
+    group, number = tag >> 16, tag & 0xFFFF
+    if vr in _WIDE_VRS:
+        return struct.pack("<HH2sHL", group, number, vr, 0, len(value)) + value
+    return struct.pack("<HH2sH", group, number, vr, len(value)) + value
+
+
+@cache
+def _method_codes() -> bytes:
+    items = []
+    for code, meaning in METHOD_CODES:
+        body = (
+            _encode(0x00080100, b"SH", code.encode())
+            + _encode(0x00080102, b"SH", b"DCM")
+            + _encode(0x00080104, b"LO", meaning.encode())
+        )
+        items.append(b"\xfe\xff\x00\xe0" + struct.pack("<L", len(body)) + body)
+    return _encode(0x00120064, b"SQ", b"".join(items))
+
+
+def _file_head(instance: Instance, context: DeidentificationContext) -> bytes:
+    """An empty preamble and a new group 0002: the sender's holds AE titles and private information."""
+    sop_instance_uid = copied_uid(instance, context.pseudonymiser)
+    sop_class_uid = mapped_uid(instance.text("SOPClassUID"), context.pseudonymiser)
+    meta = b"".join((
+        _encode(0x00020001, b"OB", b"\x00\x01"),
+        _encode(0x00020002, b"UI", sop_class_uid.encode()),
+        _encode(0x00020003, b"UI", sop_instance_uid.encode()),
+        _encode(0x00020010, b"UI", instance.transfer_syntax_uid.encode()),
+        _encode(0x00020012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
+        _encode(0x00020013, b"SH", b"SHADOW"),
+    ))  # fmt: skip
+    return bytes(128) + b"DICM" + _encode(0x00020000, b"UL", struct.pack("<L", len(meta))) + meta
+
+
+def copied_uid(instance: Instance, pseudonymiser: Pseudonymiser) -> str:
+    """The SOP Instance UID that the copy has, and the name of its file.
+
+    Raises:
+        UnreadableInstance: `no_sop_instance_uid`.
+    """
+    uid = mapped_uid(instance.text("SOPInstanceUID"), pseudonymiser)
+    if not uid or uid.startswith("1.2.840."):
+        raise UnreadableInstance("no_sop_instance_uid")
+    return uid

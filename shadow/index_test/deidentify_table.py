@@ -1,0 +1,145 @@
+"""What de-identification does with each attribute: PS3.15 2024b table E.1-1 with four options, as data.
+
+Profile: Basic Application Confidentiality, with Clean Descriptors, Retain Device Identity, Retain Patient
+Characteristics, and Retain Longitudinal Temporal Information with Modified Dates. Where this table is
+stricter than the standard it is on purpose: text is removed unless it is named here, whatever its tag.
+
+Change the table and you change `VERSION`; a test holds a digest of the table against it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from types import MappingProxyType
+
+VERSION = "1"
+
+
+class Action(StrEnum):
+    """What becomes of one data element. The letters in brackets are those of table E.1-1."""
+
+    KEEP = "keep"  # [K] the value stays if it is written as its VR demands, else it is emptied
+    EMPTY = "empty"  # [Z]
+    REMOVE = "remove"  # [X]
+    CLEAN = "clean"  # [C] only the words of `WORDS` stay
+    REMAP = "remap"  # [U] a keyed UID of the 2.25 arc; UIDs that the standard registers stay
+    SHIFT = "shift"  # [C] whole weeks back, one number of weeks for each patient
+    AGE = "age"  # kept; 90 years and more become 90
+    PATIENT = "patient"  # the keyed pseudonym of the patient, at the top level only
+    ACCESSION = "accession"  # the keyed pseudonym of the accession number, at the top level only
+    CODE = "code"  # code and scheme of a public coding scheme stay; the meaning repeats the code
+    OFFSET = "offset"  # +hhmm or -hhmm, else emptied
+    RECURSE = "recurse"  # [SQ] each item goes through this table from the top
+    PIXELS = "pixels"  # the bytes as they are, without what stands beyond the last pixel
+
+
+BY_VR: MappingProxyType[str, Action] = MappingProxyType(
+    {
+        "DA": Action.SHIFT,
+        "DT": Action.SHIFT,
+        "TM": Action.KEEP,
+        "UI": Action.REMAP,
+        "SQ": Action.RECURSE,
+        "PN": Action.EMPTY,
+        "DS": Action.KEEP,
+        "IS": Action.KEEP,
+        "US": Action.KEEP,
+        "SS": Action.KEEP,
+        "UL": Action.KEEP,
+        "SL": Action.KEEP,
+        "FL": Action.KEEP,
+        "FD": Action.KEEP,
+        "AT": Action.KEEP,
+    }
+)
+"""For attributes of the standard that `BY_KEYWORD` does not name. A VR that is not here: removed."""
+
+_KEPT = """
+ImageType Modality PhotometricInterpretation PatientPosition
+PatientSex PatientSize PatientWeight PatientSexNeutered
+Manufacturer ManufacturerModelName SoftwareVersions StationName DeviceSerialNumber GantryID DetectorID
+ConvolutionKernel FilterType ScanOptions RotationDirection ExposureModulationType AcquisitionType
+ReconstructionAlgorithm ConversionType PresentationIntentType Laterality ImageLaterality
+RescaleType VOILUTFunction PixelSpacingCalibrationType
+LossyImageCompression LossyImageCompressionMethod BurnedInAnnotation RecognizableVisualFeatures
+QualityControlImage CollimatorShape
+AnatomicalOrientationType VolumetricProperties VolumeBasedCalculationTechnique PixelPresentation FrameType
+"""
+
+_CLEANED = """
+StudyDescription SeriesDescription ProtocolName BodyPartExamined RequestedProcedureDescription
+PerformedProcedureStepDescription AcquisitionProtocolName AcquisitionProtocolDescription
+"""
+
+_EMPTIED = """
+PatientName PatientBirthDate ReferringPhysicianName StudyID ContentCreatorName ConsultingPhysicianName
+PlacerOrderNumberImagingServiceRequest FillerOrderNumberImagingServiceRequest
+"""
+
+# Text of any tag is gone by default. Named here is what its VR would have let through.
+_REMOVED = """
+PatientBirthTime LastMenstrualDate PregnancyStatus
+ReferencedPatientSequence RequestAttributesSequence OriginalAttributesSequence ModifiedAttributesSequence
+NonconformingModifiedAttributesSequence OtherPatientIDsSequence ReferencedPatientAliasSequence
+ReferencedPatientPhotoSequence IssuerOfPatientIDQualifiersSequence IssuerOfAccessionNumberSequence
+IssuerOfAdmissionIDSequence IssuerOfServiceEpisodeIDSequence IconImageSequence
+AdmittingDiagnosesCodeSequence InstitutionCodeSequence InstitutionalDepartmentTypeCodeSequence
+OperatorIdentificationSequence PerformingPhysicianIdentificationSequence
+PhysiciansReadingStudyIdentificationSequence PhysiciansOfRecordIdentificationSequence
+ReferringPhysicianIdentificationSequence ConsultingPhysicianIdentificationSequence
+PersonIdentificationCodeSequence PatientInsurancePlanCodeSequence PatientPrimaryLanguageCodeSequence
+PatientPrimaryLanguageModifierCodeSequence EthnicGroupCodeSequence
+ReasonForRequestedProcedureCodeSequence ReasonForVisitCodeSequence
+IntendedRecipientsOfResultsIdentificationSequence ScheduledHumanPerformersSequence
+ActualHumanPerformersSequence ScheduledPerformingPhysicianIdentificationSequence
+ScheduledStationNameCodeSequence ScheduledStationGeographicLocationCodeSequence
+PerformedStationNameCodeSequence PerformedStationGeographicLocationCodeSequence
+ContentSequence GraphicAnnotationSequence AcquisitionContextSequence VerifyingObserverSequence
+VerifyingObserverIdentificationCodeSequence AuthorObserverSequence ParticipantSequence
+CustodialOrganizationSequence ContentCreatorIdentificationCodeSequence FlowIdentifierSequence
+ReferencedDigitalSignatureSequence ReferencedSOPInstanceMACSequence MACParametersSequence
+EncryptedAttributesSequence ROICreatorSequence ROIInterpreterSequence SpecimenPreparationSequence
+SpecimenDescriptionSequence IssuerOfTheContainerIdentifierSequence IssuerOfTheSpecimenIdentifierSequence
+TransducerIdentificationSequence UDISequence PrescriptionNotesSequence ResultsDistributionListSequence
+InterpretationApproverSequence OtherClinicalTrialProtocolIDsSequence ContributingEquipmentSequence
+ReferencedPerformedProcedureStepSequence ReferencedStudySequence
+DeidentificationMethod DeidentificationMethodCodeSequence PatientIdentityRemoved
+"""
+
+BY_KEYWORD: MappingProxyType[str, Action] = MappingProxyType(
+    dict.fromkeys(_KEPT.split(), Action.KEEP)
+    | dict.fromkeys(_CLEANED.split(), Action.CLEAN)
+    | dict.fromkeys(_EMPTIED.split(), Action.EMPTY)
+    | dict.fromkeys(_REMOVED.split(), Action.REMOVE)
+    | dict.fromkeys(("CodeValue", "CodingSchemeDesignator", "CodeMeaning"), Action.CODE)
+    | {
+        "SOPClassUID": Action.REMAP,
+        "PatientID": Action.PATIENT,
+        "AccessionNumber": Action.ACCESSION,
+        "PatientAge": Action.AGE,
+        "TimezoneOffsetFromUTC": Action.OFFSET,
+        "PixelData": Action.PIXELS,
+    }
+)
+
+REMOVED_GROUPS: frozenset[int] = frozenset(
+    {0x0000, 0x0002, 0x0004, 0x0016, 0x0072, 0xFFFA, 0xFFFC, *range(0x5000, 0x5100), *range(0x6000, 0x6100)}
+)
+"""Removed whole: command and file groups, whole-slide camera positions, hanging protocol selectors, digital
+signatures, trailing padding, curves, and overlays with their comments."""
+
+PUBLIC_CODING_SCHEMES = frozenset({"DCM", "SCT", "SRT", "SNM3", "LN", "UCUM", "RADLEX", "FMA", "NCIt", "UMLS"})
+
+WORDS = frozenset(
+    """
+    ABD ABDOMEN ACUTE ANGIO ANGIOGRAM ANGIOGRAPHY ARTERIAL ASIR AX AXIAL AX. BODY BONE BRAIN BRN C C+ C- CAP
+    CEREBRAL CERVICAL CHEST CONTRAST COR CORONAL CRANIAL CRANIUM CSPINE CT CTA CTP CTV DELAYED DOSE DUAL EMERGENCY
+    ENERGY FACE FACIAL FAST FOLLOW FOLLOW-UP FOSSA FULL HEAD HEADROUTINE HELICAL HIGH HR HRCT INFUSION INITIAL IV
+    KUB LOCALISER LOCALIZER LOW LUMBAR LUNG MAXILLOFACIAL MEDIASTINUM MIP MPR NATIVE NC NCCT NECK NO NON NON-CONTRAST
+    NONCONTRAST OF ORBIT ORBITS PAED PAEDIATRIC PED PEDIATRIC PELVIS PERFUSION PLAIN POST POSTERIOR PRE RECON
+    RESOLUTION ROUTINE SAG SAGITTAL SCAN SCOUT SEQ SEQUENTIAL SINUS SINUSES SKULL SMOOTH SOFT SPINE SPIRAL STANDARD
+    STD STROKE SURVIEW TEMPORAL THICK THIN THORACIC THORAX TISSUE TOPOGRAM TRAUMA UNENHANCED UP VENOUS VOLUME W W/
+    W/O WITH WITHOUT WO
+    """.split()
+)
+"""The words that a description may keep. Numbers of up to three digits stay too, with MM or CM behind them."""

@@ -1,0 +1,273 @@
+"""One DICOM file as its elements' bytes: fast to read, strict about bounds, never a guess.
+
+Explicit VR little endian (PS3.5 section 7.1.2), native or encapsulated, is read here directly. Every other
+encoding, and every file that this reader finds malformed, goes once through pydicom, which knows the world's
+oddities, and is written again as explicit VR little endian; what pydicom cannot read either is unreadable.
+So there is one form downstream, and de-identification has one engine for all files.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import pydicom
+from pydicom.datadict import tag_for_keyword
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRLittleEndian
+
+from shadow.domain.errors import UnreadableInstance
+
+MAXIMUM_DEPTH = 16
+PIXEL_DATA = 0x7FE00010
+_PREAMBLE = 132
+_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+_SHORT_VRS = frozenset({
+    b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL",
+    b"SS", b"ST", b"TM", b"UI", b"UL", b"US",
+})  # fmt: skip
+_BINARY = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d"}
+_UNDEFINED = 0xFFFFFFFF
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_TAG = struct.Struct("<HH")
+_SHORT = struct.Struct("<H")
+_LONG = struct.Struct("<L")
+
+_EXPLICIT_LITTLE_ENDIAN = frozenset(
+    str(one) for one in AllTransferSyntaxes if one.is_little_endian and not one.is_implicit_VR and not one.is_deflated
+)
+
+PYDICOM_ERRORS = (
+    BytesLengthException, InvalidDicomError, AttributeError, EOFError, LookupError, NotImplementedError, OSError,
+    OverflowError, RecursionError, TypeError, ValueError, struct.error, zlib.error,
+)  # fmt: skip
+"""What pydicom raises on hostile files, as met; none of it is about this program."""
+
+
+class Element(NamedTuple):
+    """One data element: where its value lies in the buffer. A tuple, since a study has tens of thousands.
+
+    `items` holds the item data sets of a sequence (VR SQ) and is None for every other VR.
+    """
+
+    tag: int
+    vr: bytes
+    start: int
+    end: int
+    items: list[list[Element]] | None
+
+
+class _Malformed(Exception):
+    """The strict reader gives up; pydicom gets its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One readable DICOM instance, explicit VR little endian.
+
+    Attributes:
+        buffer: the file's bytes, or those that pydicom wrote for it.
+        transfer_syntax_uid: of the buffer; it tells whether the pixel data are encapsulated.
+        elements: the top level of the data set by tag, group 0002 left out.
+    """
+
+    buffer: bytes
+    transfer_syntax_uid: str
+    elements: dict[int, Element]
+
+    def raw(self, keyword: str) -> bytes | None:
+        """The value's bytes as they lie in the file; None where the element is absent."""
+        element = self.elements.get(_tag(keyword))
+        return None if element is None else self.buffer[element.start : element.end]
+
+    def text(self, keyword: str) -> str:
+        """The value as text without padding; empty where absent. Not for names: see `deidentify.identity`."""
+        raw = self.raw(keyword)
+        return "" if raw is None else raw.decode("latin-1").strip(" \0\r\n\t")
+
+    def texts(self, keyword: str) -> tuple[str, ...]:
+        """The values of a multi-valued text element; empty where absent or empty."""
+        text = self.text(keyword)
+        return tuple(one.strip(" \0") for one in text.split("\\")) if text else ()
+
+    def numbers(self, keyword: str) -> tuple[float, ...]:
+        """The values of a numeric element (DS, IS or binary); empty where absent, empty or not numeric."""
+        element = self.elements.get(_tag(keyword))
+        if element is None:
+            return ()
+        code = _BINARY.get(element.vr)
+        if code is not None:
+            count = (element.end - element.start) // struct.calcsize(code)
+            return tuple(map(float, struct.unpack_from(f"<{count}{code}", self.buffer, element.start)))
+        try:
+            return tuple(float(one) for one in self.texts(keyword) if one)
+        except ValueError:
+            return ()
+
+    def number(self, keyword: str) -> float | None:
+        """The first value of a numeric element, or None."""
+        values = self.numbers(keyword)
+        return values[0] if values else None
+
+
+@cache
+def _tag(keyword: str) -> int:
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise KeyError(keyword)
+    return tag
+
+
+def read_instance(content: bytes) -> Instance:
+    """Read one PS3.10 file.
+
+    Raises:
+        UnreadableInstance: `not_dicom`, `nesting_too_deep` or `malformed`.
+    """
+    if content[128:_PREAMBLE] != b"DICM":
+        raise UnreadableInstance("not_dicom", "no DICM after the preamble")
+    try:
+        return _read_strictly(content)
+    except _Malformed:
+        return _read_through_pydicom(content)
+
+
+def _read_strictly(content: bytes) -> Instance:
+    meta, position = _read_elements(content, _PREAMBLE, len(content), 0, meta=True)
+    transfer_syntax = next((one for one in meta if one.tag == 0x00020010), None)
+    if transfer_syntax is None:
+        raise _Malformed
+    uid = content[transfer_syntax.start : transfer_syntax.end].decode("latin-1").strip(" \0")
+    if uid not in _EXPLICIT_LITTLE_ENDIAN:
+        raise _Malformed
+    elements, _ = _read_elements(content, position, len(content), 0)
+    return Instance(content, uid, {one.tag: one for one in elements})
+
+
+def _read_elements(
+    buffer: bytes, position: int, end: int, depth: int, *, meta: bool = False, delimited: bool = False
+) -> tuple[list[Element], int]:
+    """The elements from a position on: to `end`, to an item delimiter, or (meta) to the end of group 0002."""
+    if depth > MAXIMUM_DEPTH:
+        raise UnreadableInstance("nesting_too_deep")
+    elements: list[Element] = []
+    while position + 8 <= end:
+        group, number = _TAG.unpack_from(buffer, position)
+        if meta and group != 2:
+            return elements, position
+        tag = group << 16 | number
+        if tag == _ITEM_END and delimited:
+            return elements, position + 8
+        vr = buffer[position + 4 : position + 6]
+        if vr in _SHORT_VRS:
+            start = position + 8
+            length = _SHORT.unpack_from(buffer, position + 6)[0]
+        elif vr in _LONG_VRS and position + 12 <= end:
+            start = position + 12
+            length = _LONG.unpack_from(buffer, position + 8)[0]
+        else:
+            raise _Malformed
+        items: list[list[Element]] | None = None
+        if vr == b"SQ":
+            items, position = _read_items(buffer, start, end, length, depth)
+        elif length == _UNDEFINED:
+            position = _skip_fragments(buffer, start, end, tag)
+        else:
+            position = start + length
+        if position > end:
+            raise _Malformed
+        elements.append(Element(tag, vr, start, position, items))
+        if tag == PIXEL_DATA and depth == 0:
+            # What stands after the pixels (padding, signatures, junk) is not read, so it cannot be copied.
+            return elements, position
+    if delimited or (depth > 0 and position != end):
+        raise _Malformed
+    return elements, position
+
+
+def _read_items(buffer: bytes, start: int, end: int, length: int, depth: int) -> tuple[list[list[Element]], int]:
+    stop = end if length == _UNDEFINED else start + length
+    if stop > end:
+        raise _Malformed
+    items: list[list[Element]] = []
+    position = start
+    while position + 8 <= stop:
+        group, number = _TAG.unpack_from(buffer, position)
+        item_length = _LONG.unpack_from(buffer, position + 4)[0]
+        position += 8
+        tag = group << 16 | number
+        if tag == _SEQUENCE_END and length == _UNDEFINED:
+            return items, position
+        if tag != _ITEM:
+            raise _Malformed
+        if item_length == _UNDEFINED:
+            item, position = _read_elements(buffer, position, stop, depth + 1, delimited=True)
+        else:
+            if position + item_length > stop:
+                raise _Malformed
+            item, position = _read_elements(buffer, position, position + item_length, depth + 1)
+        items.append(item)
+    if length == _UNDEFINED or position != stop:
+        raise _Malformed
+    return items, position
+
+
+def _skip_fragments(buffer: bytes, start: int, end: int, tag: int) -> int:
+    """The end of encapsulated pixel data (PS3.5 annex A.4), each fragment's bounds checked."""
+    if tag != PIXEL_DATA:
+        raise _Malformed
+    position = start
+    while position + 8 <= end:
+        group, number = _TAG.unpack_from(buffer, position)
+        length = _LONG.unpack_from(buffer, position + 4)[0]
+        position += 8
+        if group << 16 | number == _SEQUENCE_END:
+            return position
+        if group << 16 | number != _ITEM or position + length > end:
+            raise _Malformed
+        position += length
+    raise _Malformed
+
+
+def _read_through_pydicom(content: bytes) -> Instance:
+    """Let pydicom read what the strict reader would not, and read strictly what pydicom writes."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(io.BytesIO(content))
+            _check_depth(dataset, 0)
+            return _read_strictly(explicit_little_endian(dataset))
+    except _Malformed as error:
+        raise UnreadableInstance("malformed", "not even after pydicom wrote it again") from error
+    except PYDICOM_ERRORS as error:
+        # The exception's own text may quote a value, so only its type is told.
+        raise UnreadableInstance("malformed", type(error).__name__) from None
+
+
+def _check_depth(dataset: pydicom.Dataset, depth: int) -> None:
+    if depth > MAXIMUM_DEPTH:
+        raise UnreadableInstance("nesting_too_deep")
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                _check_depth(item, depth + 1)
+
+
+def explicit_little_endian(dataset: pydicom.FileDataset | pydicom.Dataset) -> bytes:
+    """The data set as a PS3.10 file in explicit VR little endian; compressed pixel data stay as they are."""
+    uid = UID(str(dataset.file_meta.TransferSyntaxUID))
+    bits = dataset.get("BitsAllocated")
+    if not uid.is_little_endian and bits in (16, 32) and "PixelData" in dataset:
+        # pydicom turns every other value when it writes, but not the pixels.
+        dataset.PixelData = np.frombuffer(dataset.PixelData, f">u{bits // 8}").astype(f"<u{bits // 8}").tobytes()
+    if not uid.is_encapsulated:
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    written = io.BytesIO()
+    pydicom.dcmwrite(written, dataset, implicit_vr=False, little_endian=True, force_encoding=True)
+    return written.getvalue()

@@ -1,0 +1,146 @@
+"""Which series of a study feeds the model: hard filters, one preference, a fixed tie-break, every verdict kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from pydicom.uid import CTImageStorage
+
+from shadow.domain.errors import NotEvaluable
+from shadow.index_test.instance import Instance
+from shadow.protocol.trial import SeriesChoice
+
+AXIAL_NORMAL_MINIMUM = 0.8
+"""|z| of the unit normal; a gantry tilt of 30 degrees leaves 0.87."""
+_LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
+_NOT_ACQUIRED = {"MPR", "REFORMATTED", "MIP", "MINIP", "AVERAGE", "PROJECTION IMAGE", "CSA MPR", "VOLUME RENDERING"}
+
+
+class Verdict(StrEnum):
+    """What became of a series."""
+
+    CHOSEN = "chosen"
+    NOT_PREFERRED = "not_preferred"
+    WRONG_SOP_CLASS = "wrong_sop_class"
+    LOCALIZER = "localizer"
+    DERIVED = "derived"
+    BURNED_IN = "burned_in"
+    NO_GEOMETRY = "no_geometry"
+    NOT_AXIAL = "not_axial"
+    TOO_FEW_SLICES = "too_few_slices"
+    NO_SLICE_THICKNESS = "no_slice_thickness"
+    TOO_THICK = "too_thick"
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesVerdict:
+    """One series and its verdict.
+
+    Attributes:
+        series_key: the copy's Series Instance UID.
+        slices: images that passed the filters of one image.
+        slice_thickness_mm: the thickest of them; None where one does not say.
+    """
+
+    series_key: str
+    series_number: int
+    slices: int
+    slice_thickness_mm: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenSeries:
+    """The series that feeds the model, and every series' verdict, the chosen one's too."""
+
+    series_key: str
+    slices: tuple[Instance, ...]
+    verdicts: tuple[SeriesVerdict, ...]
+
+
+def choose_series(instances: Sequence[Instance], rules: SeriesChoice) -> ChosenSeries:
+    """The series whose thickness is nearest to the preferred one; then more slices, lower number, lower UID.
+
+    Raises:
+        NotEvaluable: `no_series_qualifies`; the detail counts the verdicts.
+    """
+    by_series: dict[str, list[Instance]] = {}
+    for instance in instances:
+        by_series.setdefault(instance.text("SeriesInstanceUID"), []).append(instance)
+    judged = {key: _judge(key, by_series[key], rules) for key in sorted(by_series)}
+    fitting = [verdict for verdict, _ in judged.values() if verdict.verdict is Verdict.NOT_PREFERRED]
+    if not fitting:
+        counted = Counter(verdict.verdict.value for verdict, _ in judged.values())
+        raise NotEvaluable("no_series_qualifies", " ".join(f"{reason}={counted[reason]}" for reason in sorted(counted)))
+    best = min(fitting, key=lambda one: _preference(one, rules)).series_key
+    verdicts = tuple(
+        SeriesVerdict(
+            one.series_key, one.series_number, one.slices, one.slice_thickness_mm,
+            Verdict.CHOSEN if one.series_key == best else one.verdict,
+        )
+        for one, _ in judged.values()
+    )  # fmt: skip
+    return ChosenSeries(best, tuple(judged[best][1]), verdicts)
+
+
+def _preference(series: SeriesVerdict, rules: SeriesChoice) -> tuple[float, int, int, str]:
+    assert series.slice_thickness_mm is not None
+    distance = abs(series.slice_thickness_mm - rules.preferred_slice_thickness_mm)
+    return distance, -series.slices, series.series_number, series.series_key
+
+
+def _judge(key: str, instances: list[Instance], rules: SeriesChoice) -> tuple[SeriesVerdict, list[Instance]]:
+    """One series' verdict (`NOT_PREFERRED` where it fits) and its images that passed."""
+    refusals = [_refusal(instance) for instance in instances]
+    passed = [instance for instance, refusal in zip(instances, refusals, strict=True) if refusal is None]
+    thicknesses = [instance.number("SliceThickness") for instance in passed]
+    known = [one for one in thicknesses if one is not None and one > 0]
+    thickest = max(known) if known and len(known) == len(thicknesses) else None
+    if not passed:
+        counted = Counter(refusal for refusal in refusals if refusal is not None)
+        verdict = min(counted, key=lambda reason: (-counted[reason], reason.value))
+    elif len(passed) < rules.minimum_slices:
+        verdict = Verdict.TOO_FEW_SLICES
+    elif thickest is None:
+        verdict = Verdict.NO_SLICE_THICKNESS
+    elif thickest > rules.slice_thickness_mm_maximum:
+        verdict = Verdict.TOO_THICK
+    else:
+        verdict = Verdict.NOT_PREFERRED
+    number = int(instances[0].number("SeriesNumber") or 0)
+    return SeriesVerdict(key, number, len(passed), thickest, verdict), passed
+
+
+def _refusal(instance: Instance) -> Verdict | None:
+    """Why one image cannot be a slice of the model's input, or None."""
+    if instance.text("SOPClassUID") != CTImageStorage:
+        return Verdict.WRONG_SOP_CLASS
+    image_type = [one.upper() for one in instance.texts("ImageType")]
+    if _LOCALIZERS.intersection(image_type):
+        return Verdict.LOCALIZER
+    if image_type[:1] not in ([], ["ORIGINAL"]) or image_type[1:2] not in ([], ["PRIMARY"]):
+        return Verdict.DERIVED
+    if _NOT_ACQUIRED.intersection(image_type):
+        return Verdict.DERIVED
+    if instance.text("BurnedInAnnotation").upper() == "YES":
+        return Verdict.BURNED_IN
+    normal = slice_normal(instance)
+    if normal is None or len(instance.numbers("ImagePositionPatient")) != 3:
+        return Verdict.NO_GEOMETRY
+    return None if abs(normal[2]) >= AXIAL_NORMAL_MINIMUM else Verdict.NOT_AXIAL
+
+
+def slice_normal(instance: Instance) -> np.ndarray | None:
+    """The unit normal of Image Orientation (Patient), or None where it is absent or not orthonormal."""
+    values = instance.numbers("ImageOrientationPatient")
+    if len(values) != 6:
+        return None
+    row, column = np.array(values[:3]), np.array(values[3:])
+    lengths = np.array([row @ row, column @ column])
+    if not (np.all(np.abs(lengths - 1.0) < 0.02) and abs(row @ column) < 0.01):
+        return None
+    return np.cross(row, column)

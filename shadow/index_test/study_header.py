@@ -1,0 +1,201 @@
+"""What a study says about itself in its headers: patient, order, scanner, acquisition."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.uid import CTImageStorage
+
+from shadow.domain.shift import local_instant
+from shadow.index_test.instance import Instance
+
+IDENTITY_KEYWORDS = (
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "AccessionNumber",
+    "StudyInstanceUID",
+    "StudyID",
+    "ReferringPhysicianName",
+)
+"""What the vault keeps of a study."""
+_NAME_DELIMITERS = {ord("^"), ord("=")}
+_MONTHS, _WEEKS, _DAYS = 12, 52, 365
+_OLDEST_SHOWN = 90
+
+
+@dataclass(frozen=True, slots=True)
+class StudyHeader:
+    """One study revision by its headers; text is empty and numbers are None where the study does not say.
+
+    Attributes:
+        identity: `IDENTITY_KEYWORDS` with their values, those that are not empty.
+        modalities: Modality (0008,0060) of the instances.
+        study_description: as it came; it may hold anything.
+        station_name, manufacturer, ...: of the largest series that is not a localizer.
+        acquired_at: the earliest acquisition of the study, UTC.
+        patient_age_years: Patient's Age (0010,1010), else from the birth date; not capped.
+    """
+
+    identity: tuple[tuple[str, str], ...]
+    modalities: frozenset[str]
+    study_description: str
+    station_name: str
+    acquired_at: datetime | None
+    manufacturer: str | None
+    manufacturer_model_name: str | None
+    convolution_kernel: str | None
+    kvp: float | None
+    slice_thickness_mm: float | None
+    patient_age_years: int | None
+    patient_sex: str | None
+
+    def identified(self, keyword: str) -> str:
+        """One of the identity's values; empty where the study has none."""
+        return dict(self.identity).get(keyword, "")
+
+    @property
+    def shown_age_years(self) -> int | None:
+        """The age as the ledger may hold it: 90 and more is 90."""
+        return None if self.patient_age_years is None else min(self.patient_age_years, _OLDEST_SHOWN)
+
+
+def read_study_header(instances: Sequence[Instance], zone: ZoneInfo | None) -> StudyHeader:
+    """Read a study's header from its readable instances, the same from the same instances in any order.
+
+    Args:
+        instances: at least one.
+        zone: of the site's wall clocks, used where an instance has no Timezone Offset From UTC. None where
+            the site is unknown: an instance without an offset then has no acquisition instant.
+    """
+    ordered = sorted(instances, key=lambda one: one.text("SOPInstanceUID"))
+    main = _main_instance(ordered)
+    identity = tuple((keyword, value) for keyword in IDENTITY_KEYWORDS if (value := _first_decoded(ordered, keyword)))
+    acquired = [instant for one in ordered if (instant := _acquired_at(one, zone)) is not None]
+    acquired_at = min(acquired, default=None)
+    sex = main.text("PatientSex").upper()
+    return StudyHeader(
+        identity=identity,
+        modalities=frozenset(one.text("Modality").upper() for one in ordered) - {""},
+        study_description=_first_decoded(ordered, "StudyDescription"),
+        station_name=main.text("StationName"),
+        acquired_at=acquired_at,
+        manufacturer=_plain(main.text("Manufacturer")),
+        manufacturer_model_name=_plain(main.text("ManufacturerModelName")),
+        convolution_kernel=_plain(main.text("ConvolutionKernel")),
+        kvp=main.number("KVP"),
+        slice_thickness_mm=main.number("SliceThickness"),
+        patient_age_years=_age_years(main, acquired_at),
+        patient_sex=sex if sex in {"F", "M", "O"} else None,
+    )
+
+
+def _main_instance(ordered: Sequence[Instance]) -> Instance:
+    """The first instance of the largest image series; localizers and reports only where there is nothing else."""
+    images = [
+        one
+        for one in ordered
+        if one.text("SOPClassUID") == CTImageStorage and "LOCALIZER" not in one.texts("ImageType")
+    ]
+    candidates = images or list(ordered)
+    sizes = Counter(one.text("SeriesInstanceUID") for one in candidates)
+    series = min(sizes, key=lambda uid: (-sizes[uid], uid))
+    return next(one for one in candidates if one.text("SeriesInstanceUID") == series)
+
+
+def _first_decoded(instances: Sequence[Instance], keyword: str) -> str:
+    for instance in instances:
+        value = _decoded(instance, keyword)
+        if value:
+            return value
+    return ""
+
+
+def _decoded(instance: Instance, keyword: str) -> str:
+    """A text in the instance's own character set (0008,0005); what does not fit it is replaced, not lost."""
+    raw = instance.raw(keyword)
+    if not raw:
+        return ""
+    if raw.isascii() and b"\x1b" not in raw:
+        return raw.decode("ascii").strip(" \0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            encodings = convert_encodings(list(instance.texts("SpecificCharacterSet")) or [""])
+            return str(decode_bytes(raw, encodings, _NAME_DELIMITERS)).strip(" \0")
+        except (LookupError, ValueError):
+            return raw.decode("latin-1").strip(" \0")
+
+
+def _acquired_at(instance: Instance, zone: ZoneInfo | None) -> datetime | None:
+    """Acquisition Date and Time, else Study Date and Time, in UTC; None where neither can be read."""
+    offset = _offset(instance.text("TimezoneOffsetFromUTC"))
+    for kind in ("Acquisition", "Study"):
+        day = _date(instance.text(f"{kind}Date"))
+        wall_clock = _time(instance.text(f"{kind}Time"))
+        if day is None or wall_clock is None:
+            continue
+        try:
+            if zone is not None:
+                return local_instant(day, wall_clock, zone, offset)
+            if offset is not None:
+                return (datetime.combine(day, wall_clock) - offset).replace(tzinfo=UTC)
+        except OverflowError:
+            return None
+    return None
+
+
+def _offset(text: str) -> timedelta | None:
+    """Timezone Offset From UTC (0008,0201): +hhmm or -hhmm, within -1200 and +1400 (PS3.3 C.12.1.1.8)."""
+    if len(text) != 5 or text[0] not in "+-" or not text[1:].isdecimal():
+        return None
+    minutes = int(text[1:3]) * 60 + int(text[3:])
+    if minutes > 14 * 60:
+        return None
+    return timedelta(minutes=-minutes if text[0] == "-" else minutes)
+
+
+def _date(text: str) -> date | None:
+    digits = text.replace(".", "")
+    if len(digits) != 8 or not digits.isdecimal():
+        return None
+    try:
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    except ValueError:
+        return None
+
+
+def _time(text: str) -> time | None:
+    """DICOM TM: HHMMSS.FFFFFF, the later parts optional, colons as in ACR-NEMA; a leap second is the last one."""
+    digits, _, fraction = text.replace(":", "").partition(".")
+    if len(digits) not in (2, 4, 6) or not digits.isdecimal() or (fraction and not fraction.isdecimal()):
+        return None
+    parts = [int(digits[start : start + 2]) for start in range(0, len(digits), 2)] + [0, 0]
+    try:
+        return time(parts[0], parts[1], min(parts[2], 59), int(fraction[:6].ljust(6, "0")) if fraction else 0)
+    except ValueError:
+        return None
+
+
+def _age_years(instance: Instance, acquired_at: datetime | None) -> int | None:
+    text = instance.text("PatientAge").upper()
+    if len(text) == 4 and text[:3].isdecimal() and text[3] in "DWMY":
+        years = {"D": _DAYS, "W": _WEEKS, "M": _MONTHS, "Y": 1}[text[3]]
+        return int(text[:3]) // years
+    born = _date(instance.text("PatientBirthDate"))
+    if born is None or acquired_at is None or born > acquired_at.date():
+        return None
+    day = acquired_at.date()
+    return day.year - born.year - ((day.month, day.day) < (born.month, born.day))
+
+
+def _plain(text: str) -> str | None:
+    """A device's word about itself as the ledger may hold it: short printable ASCII, else None."""
+    return text[:64] if text and text.isascii() and text.isprintable() else None

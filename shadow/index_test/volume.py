@@ -1,0 +1,236 @@
+"""Slices to a volume in Hounsfield units, its geometry findings, and its way onto the model's grid.
+
+Rules of PS3.3 C.7.6.3 and C.11.1: bits above Bits Stored are masked and the sign extended; values in the
+padding range are air; slices are ordered along the normal of the image plane and never by number.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.uid import UID
+
+from shadow.domain.errors import NotEvaluable
+from shadow.index_test.instance import PYDICOM_ERRORS, Instance
+from shadow.index_test.series import slice_normal
+
+AIR_HU = -1024.0
+SAME_POSITION_MM = 0.05
+UNEVEN_SPACING_FRACTION = 0.1
+MISSING_SLICE_FRACTION = 1.5
+TILT_DEGREES = 0.5
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """One series as a stack.
+
+    Attributes:
+        hounsfield: float32 (slices, rows, columns), Hounsfield units, ordered along the normal.
+        pixel_spacing_mm: between rows, between columns (0028,0030).
+        positions_mm: each slice's place along the normal, ascending.
+        findings: stable codes of what is odd and does not forbid an answer.
+    """
+
+    hounsfield: Floats
+    pixel_spacing_mm: tuple[float, float]
+    positions_mm: tuple[float, ...]
+    findings: tuple[str, ...]
+
+
+def build_volume(slices: Sequence[Instance], minimum_slices: int) -> Volume:
+    """The volume of one series.
+
+    Args:
+        slices: images of one series that `choose_series` passed, in any order.
+        minimum_slices: what must be left after slices of another matrix or of the same place are put aside.
+
+    Raises:
+        NotEvaluable: `missing_slices`, `too_few_slices`, `no_pixel_spacing`, `not_hounsfield_units`,
+            `unsupported_pixel_format` or `unreadable_pixel_data`.
+    """
+    findings: list[str] = []
+    kept = _same_geometry(slices, findings)
+    normal = slice_normal(kept[0])
+    assert normal is not None, "series choice passed an image without geometry"
+    places = np.array([instance.numbers("ImagePositionPatient") for instance in kept])
+    along = places @ normal
+    order = np.lexsort(([instance.text("SOPInstanceUID") for instance in kept], along))
+    distinct = [order[0]]
+    for index in order[1:]:
+        if along[index] - along[distinct[-1]] >= SAME_POSITION_MM:
+            distinct.append(index)
+    if len(distinct) < len(order):
+        findings.append("duplicate_positions")
+    if len(distinct) < max(minimum_slices, 2):
+        raise NotEvaluable("too_few_slices", f"{len(distinct)} places")
+    _check_spacing(np.diff(along[distinct]), findings)
+    _check_tilt(kept[0], places[distinct], normal, findings)
+    ordered = [kept[index] for index in distinct]
+    row_mm, column_mm = ordered[0].numbers("PixelSpacing")[:2]
+    return Volume(
+        hounsfield=hounsfield_units(ordered),
+        pixel_spacing_mm=(row_mm, column_mm),
+        positions_mm=tuple(float(one) for one in along[distinct]),
+        findings=tuple(findings),
+    )
+
+
+def _same_geometry(slices: Sequence[Instance], findings: list[str]) -> list[Instance]:
+    """The images of the commonest matrix, spacing and orientation."""
+    geometries = [
+        (
+            instance.number("Rows"),
+            instance.number("Columns"),
+            tuple(round(one, 4) for one in instance.numbers("PixelSpacing")),
+            tuple(round(one, 3) for one in instance.numbers("ImageOrientationPatient")),
+        )
+        for instance in slices
+    ]
+    counted = Counter(geometries)
+    commonest = min(counted, key=lambda one: (-counted[one], str(one)))
+    spacing = commonest[2]
+    if len(spacing) != 2 or min(spacing) <= 0:
+        raise NotEvaluable("no_pixel_spacing")
+    if len(counted) > 1:
+        findings.append("mixed_matrix")
+    return [one for one, geometry in zip(slices, geometries, strict=True) if geometry == commonest]
+
+
+def _check_spacing(steps: npt.NDArray[np.float64], findings: list[str]) -> None:
+    spacing = float(np.median(steps))
+    missing = int(np.sum(np.round(steps[steps > MISSING_SLICE_FRACTION * spacing] / spacing) - 1))
+    if missing:
+        raise NotEvaluable("missing_slices", f"{missing} in gaps")
+    if np.any(np.abs(steps - spacing) > UNEVEN_SPACING_FRACTION * spacing):
+        findings.append("uneven_spacing")
+
+
+def _check_tilt(
+    first: Instance, places: npt.NDArray[np.float64], normal: npt.NDArray[np.float64], findings: list[str]
+) -> None:
+    """A tilted gantry moves the table along another line than the normal; the tag alone may be wrong."""
+    step = places[-1] - places[0]
+    cosine = abs(float(step @ normal)) / float(np.linalg.norm(step))
+    angle = float(np.degrees(np.arccos(min(cosine, 1.0))))
+    if angle > TILT_DEGREES or abs(first.number("GantryDetectorTilt") or 0.0) > TILT_DEGREES:
+        findings.append("gantry_tilt")
+
+
+def hounsfield_units(slices: Sequence[Instance]) -> Floats:
+    """float32 (slices, rows, columns) in Hounsfield units, of images that share a matrix.
+
+    Raises:
+        NotEvaluable: `not_hounsfield_units`, `unsupported_pixel_format` or `unreadable_pixel_data`.
+    """
+    return np.stack([_slice_hounsfield(instance) for instance in slices])
+
+
+def _slice_hounsfield(instance: Instance) -> Floats:
+    if instance.text("RescaleType").upper() not in ("", "HU", "US"):
+        raise NotEvaluable("not_hounsfield_units", "Rescale Type")
+    slope, intercept = instance.number("RescaleSlope"), instance.number("RescaleIntercept")
+    if slope is None or intercept is None or slope == 0:
+        raise NotEvaluable("not_hounsfield_units", "no rescale slope and intercept")
+    stored, bits_allocated = _stored_values(instance)
+    bits_stored = int(instance.number("BitsStored") or 0)
+    if not 0 < bits_stored <= bits_allocated or instance.number("HighBit") != bits_stored - 1:
+        raise NotEvaluable("unsupported_pixel_format", "high bit")
+    signed = instance.number("PixelRepresentation") == 1
+    unused = bits_allocated - bits_stored
+    if signed:
+        stored = stored.view(f"<i{bits_allocated // 8}")
+        values = (stored << unused) >> unused if unused else stored
+    else:
+        values = stored & ((1 << bits_stored) - 1) if unused else stored
+    result = values.astype(np.float32)
+    if slope != 1:
+        result *= np.float32(slope)
+    if intercept:
+        result += np.float32(intercept)
+    padding = _padding(instance, signed=signed)
+    if padding is not None:
+        result[(values >= padding[0]) & (values <= padding[1])] = AIR_HU
+    return result
+
+
+def _stored_values(instance: Instance) -> tuple[npt.NDArray[np.unsignedinteger], int]:
+    """The stored values, unsigned (rows, columns), and the bits allocated to each."""
+    rows, columns = int(instance.number("Rows") or 0), int(instance.number("Columns") or 0)
+    bits = int(instance.number("BitsAllocated") or 0)
+    if instance.number("SamplesPerPixel") not in (None, 1.0) or bits not in (8, 16) or not rows or not columns:
+        raise NotEvaluable("unsupported_pixel_format", "samples, bits or matrix")
+    if (instance.number("NumberOfFrames") or 1) != 1:
+        raise NotEvaluable("unsupported_pixel_format", "several frames")
+    if UID(instance.transfer_syntax_uid).is_encapsulated:
+        return _decompressed(instance, rows, columns, bits), bits
+    raw = instance.raw("PixelData")
+    if raw is None or len(raw) < rows * columns * bits // 8:
+        raise NotEvaluable("unreadable_pixel_data", "shorter than its matrix")
+    values: npt.NDArray[np.unsignedinteger] = np.frombuffer(raw, f"<u{bits // 8}", rows * columns)
+    return values.reshape(rows, columns), bits
+
+
+def _decompressed(instance: Instance, rows: int, columns: int, bits: int) -> npt.NDArray[np.unsignedinteger]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pixels = pydicom.dcmread(BytesIO(instance.buffer)).pixel_array
+    except (*PYDICOM_ERRORS, RuntimeError) as error:
+        raise NotEvaluable("unreadable_pixel_data", type(error).__name__) from None
+    if pixels.shape != (rows, columns) or pixels.dtype.itemsize != bits // 8:
+        raise NotEvaluable("unreadable_pixel_data", "another matrix than the header's")
+    return np.ascontiguousarray(pixels).view(f"<u{bits // 8}")
+
+
+def _padding(instance: Instance, *, signed: bool) -> tuple[float, float] | None:
+    """Lowest and highest padding value (PS3.3 C.7.5.1.1.2); senders mix up the sign of its VR."""
+    value = instance.number("PixelPaddingValue")
+    if value is None:
+        return None
+    limit = instance.number("PixelPaddingRangeLimit")
+    ends = [value, value if limit is None else limit]
+    bits = int(instance.number("BitsAllocated") or 16)
+    if signed:
+        ends = [end - (1 << bits) if end >= 1 << (bits - 1) else end for end in ends]
+    else:
+        ends = [end + (1 << bits) if end < 0 else end for end in ends]
+    return min(ends), max(ends)
+
+
+def resample_slices(volume: Volume, rows: int, columns: int, pixel_spacing_mm: float, outside_hu: float) -> Floats:
+    """The slices on a square grid centred on the image centre: float32 (slices, rows, columns), HU.
+
+    Each new pixel is the area-weighted average of what it covers; what it covers beyond the image counts as
+    `outside_hu`. The average of an area is separable, so two small matrices do it.
+    """
+    _, source_rows, source_columns = volume.hounsfield.shape
+    row_mm, column_mm = volume.pixel_spacing_mm
+    down = _area_weights(source_rows, row_mm, rows, pixel_spacing_mm)
+    across = _area_weights(source_columns, column_mm, columns, pixel_spacing_mm)
+    outside = np.float32(outside_hu)
+    resampled: Floats = down @ (volume.hounsfield - outside) @ across.T
+    resampled += outside
+    return resampled
+
+
+@lru_cache(maxsize=64)
+def _area_weights(source: int, source_mm: float, target: int, target_mm: float) -> Floats:
+    """(target, source): the share of each target pixel that each source pixel covers, both grids centred."""
+    edges = (np.arange(source + 1) - source / 2) * source_mm
+    target_edges = (np.arange(target + 1) - target / 2) * target_mm
+    low = np.maximum(target_edges[:-1, None], edges[None, :-1])
+    high = np.minimum(target_edges[1:, None], edges[None, 1:])
+    weights: Floats = (np.clip(high - low, 0.0, None) / target_mm).astype(np.float32)
+    weights.setflags(write=False)
+    return weights
