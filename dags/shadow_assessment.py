@@ -1,0 +1,34 @@
+"""Predictions and reports are joined, counted and published as a snapshot."""
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import Asset, AssetOrTimeSchedule, dag, task
+
+from shadow.adapters.airflow_tasks import retry_policy, snapshot_interval
+
+
+@dag(
+    schedule=AssetOrTimeSchedule(timetable=snapshot_interval(), assets=Asset("predictions") | Asset("reports")),
+    start_date=datetime(2020, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=1),
+    default_args={
+        "retries": 3,
+        "retry_delay": timedelta(seconds=2),
+        "retry_policy": retry_policy(),
+        "execution_timeout": timedelta(minutes=15),
+    },
+)
+def shadow_assessment():
+    @task(outlets=[Asset("snapshots")])
+    def publish():
+        from shadow.adapters.airflow_tasks import work_or_skip
+        from shadow.wiring import publish_assessment
+
+        return work_or_skip(publish_assessment())
+
+    publish()
+
+
+shadow_assessment()

@@ -1,0 +1,1 @@
+"""Where the harness meets wires: DICOM, MLLP, ONNX Runtime, Airflow."""

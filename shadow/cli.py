@@ -1,0 +1,192 @@
+"""The `shadow` command: one verb a stage, each thin enough to delete."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from shadow.domain.errors import ShadowError
+from shadow.domain.home import Home
+
+app = typer.Typer(
+    help="Shadow runs silent trials of imaging models: predictions locked first, reports second.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+trial_app = typer.Typer(help="The trial's protocol.", no_args_is_help=True)
+ledger_app = typer.Typer(help="The append-only, hash-chained ledger.", no_args_is_help=True)
+app.add_typer(trial_app, name="trial")
+app.add_typer(ledger_app, name="ledger")
+
+HomeOption = Annotated[
+    Path, typer.Option("--home", envvar="SHADOW_HOME", help="The trial's folder.", show_default=True)
+]
+DEFAULT_HOME = Path("var")
+
+
+@trial_app.command("register")
+def trial_register(
+    file: Annotated[Path, typer.Argument(help="The trial file, for example configs/trials/demo-head-ct.toml.")],
+    home: HomeOption = DEFAULT_HOME,
+    deployment: Annotated[Path | None, typer.Option(help="Where this installation listens.")] = None,
+) -> None:
+    """Register a trial file by its digest, with its sites and models, before the first study."""
+    from shadow import wiring
+
+    ack = wiring.register_trial(file, Home(home), deployment)
+    print(f"{'Registered' if ack.created else 'Already registered'}: event {ack.seq}, hash {ack.hash[:16]}")
+
+
+@ledger_app.command("verify")
+def ledger_verify(home: HomeOption = DEFAULT_HOME) -> None:
+    """Walk the hash chain from the first event to the head; exit 1 where it is broken."""
+    from shadow import wiring
+
+    found = wiring.verify_ledger(Home(home))
+    if found.problem is not None:
+        print(f"BROKEN after {found.events} good events: {found.problem}")
+        raise typer.Exit(1)
+    print(f"{found.events} events; the chain is whole.")
+
+
+@app.command()
+def mirror(home: HomeOption = DEFAULT_HOME) -> None:
+    """Receive mirrored studies by C-STORE until stopped (one process)."""
+    from shadow import wiring
+
+    wiring.run_mirror(Home(home), _ready("mirror"))
+
+
+@app.command()
+def reports(home: HomeOption = DEFAULT_HOME) -> None:
+    """Receive report messages by MLLP until stopped (one process)."""
+    from shadow import wiring
+
+    wiring.run_report_listener(Home(home), _ready("reports"))
+
+
+@app.command()
+def assess(home: HomeOption = DEFAULT_HOME) -> None:
+    """Assess now and publish a snapshot."""
+    from shadow import wiring
+
+    published = wiring.assess_trial(wiring.open_trial(Home(home)))
+    print(
+        f"Published snapshot {published.sha256[:16]}"
+        if published
+        else "Nothing has happened since the newest snapshot."
+    )
+
+
+@app.command()
+def status(home: HomeOption = DEFAULT_HOME) -> None:
+    """Print what the newest snapshot says: flow, accuracy, cells, criteria, latency."""
+    from shadow.assessment.snapshot import read_current
+    from shadow.supervision.status import print_snapshot
+
+    published = read_current(Home(home).snapshots)
+    if published is None:
+        print("Nothing is published yet. `shadow assess` publishes a snapshot.")
+        raise typer.Exit(1)
+    print_snapshot(published, Console())
+
+
+@app.command()
+def doctor(
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Say in plain words what is wrong with this set-up; exit 1 where something must be mended."""
+    from shadow.supervision.command import run_doctor_command
+
+    raise typer.Exit(run_doctor_command(Home(home), Console()))
+
+
+@app.command()
+def up(home: HomeOption = DEFAULT_HOME) -> None:
+    """Start everything from one folder, watch it, restart what dies; Ctrl-C or SIGTERM stops it all."""
+    from shadow.supervision.command import run_up
+
+    raise typer.Exit(run_up(Home(home), Console()))
+
+
+@app.command()
+def rehearse(
+    dicom: Annotated[str, typer.Option(help="Host and port of the C-STORE SCP.")] = "127.0.0.1:11112",
+    called_ae_title: Annotated[str, typer.Option(help="AE title of the SCP.")] = "SHADOW",
+    mllp: Annotated[str, typer.Option(help="Host and port of the MLLP listener.")] = "127.0.0.1:2575",
+    truth: Annotated[Path, typer.Option(help="Where the hospital keeps the truth; never read by the harness.")] = Path(
+        "truth.jsonl"
+    ),
+    seed: Annotated[int, typer.Option(help="The hospital's seed: another one has other patients.")] = 1,
+    studies: Annotated[int, typer.Option(help="Head CT studies and the others that come with them.")] = 1_600,
+    weeks: Annotated[int, typer.Option(help="Weeks of the calendar.")] = 12,
+    seconds: Annotated[float, typer.Option(help="Real seconds into which the calendar is compressed.")] = 270.0,
+    report_floor: Annotated[
+        float, typer.Option(help="A report leaves at the earliest so many real seconds after its last image.")
+    ] = 60.0,
+    swap: Annotated[str, typer.Option(help="Exchange the physics of two stations, for example RVCT1,RVCT2.")] = "",
+    json_progress: Annotated[bool, typer.Option(help="Print progress as JSON lines.")] = False,
+) -> None:
+    """Play a hospital of two sites that sends studies and reports from the outside."""
+    from shadow.supervision.rehearsal_command import RehearsalSettings, run_rehearsal
+
+    run_rehearsal(
+        RehearsalSettings(
+            dicom=dicom,
+            called_ae_title=called_ae_title,
+            mllp=mllp,
+            truth=truth,
+            seed=seed,
+            studies=studies,
+            weeks=weeks,
+            seconds=seconds,
+            report_floor=report_floor,
+            swap=swap,
+            json_progress=json_progress,
+        )
+    )
+
+
+@app.command()
+def demo(
+    home: Annotated[Path, typer.Option(help="A new folder for the demonstration.")] = Path("var/demo"),
+    exit_when_done: Annotated[bool, typer.Option("--exit", help="Stop by itself when the trial is over.")] = False,
+    studies: Annotated[int, typer.Option(help="Studies that the simulated hospital sends.")] = 1_600,
+    seconds: Annotated[float, typer.Option(help="Real seconds for the twelve weeks.")] = 270.0,
+    seed: Annotated[int, typer.Option(help="The hospital's seed.")] = 1,
+    swap: Annotated[str, typer.Option(help="Exchange the physics of two stations.")] = "",
+) -> None:
+    """Watch a whole silent trial happen in minutes: hospital, mirror, Airflow, reports, dashboard."""
+    from shadow.supervision.demonstration import DemonstrationSettings, run_demonstration
+
+    settings = DemonstrationSettings(
+        home=Home(home.absolute()),
+        studies=studies,
+        seconds=seconds,
+        seed=seed,
+        swap=swap,
+        leave=exit_when_done,
+    )
+    raise typer.Exit(run_demonstration(settings, Console()))
+
+
+def _ready(name: str) -> Callable[[], None]:
+    def say() -> None:
+        print(f"{name} is ready", flush=True)
+
+    return say
+
+
+def main() -> None:
+    """Run the command; an error the harness knows is one line, not a traceback."""
+    try:
+        app()
+    except ShadowError as error:
+        print(f"shadow: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,1 @@
+"""Starts, watches, restarts and stops the processes of one folder; says what is wrong with a set-up."""

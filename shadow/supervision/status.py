@@ -1,0 +1,178 @@
+"""What the newest snapshot says, for a terminal: every figure with its n, the worst cell by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+
+from shadow.assessment.snapshot import (
+    Flow,
+    Group,
+    IndexState,
+    Proportion,
+    Published,
+    Reason,
+    ReferenceState,
+    Snapshot,
+    Verdict,
+)
+
+VERDICT_MARKS = {
+    Verdict.MET: ("✓ met", "blue"),
+    Verdict.NOT_YET_KNOWN: ("? not yet known", "bright_black"),
+    Verdict.NOT_MET: ("▼ not met", "dark_orange"),
+}
+
+
+def print_snapshot(published: Published, console: Console) -> None:
+    """Print a snapshot as a stranger can read it."""
+    snapshot = published.snapshot
+    console.print(f"\n[bold]{snapshot.trial_title}[/bold]")
+    console.print(
+        f"SILENT TRIAL · {snapshot.model} {snapshot.model_version} · protocol {snapshot.protocol_version} · "
+        f"data to {snapshot.data_until:%Y-%m-%d %H:%M} UTC · snapshot {published.sha256[:8]}",
+        style="bright_black",
+        highlight=False,
+    )
+    console.print(f"\n{answer_sentence(snapshot)}\n", highlight=False)
+    _print_flow(snapshot.flow, console)
+    console.print(_cells(snapshot))
+    console.print(_criteria(snapshot))
+    console.print(latency_sentence(snapshot), highlight=False)
+    for problem in (
+        *snapshot.flow.broken_sums(),
+        *(f"broken promise: {one}" for one in snapshot.broken_promises),
+    ):
+        console.print(f"[bold red]{problem}[/bold red]")
+
+
+def answer_sentence(snapshot: Snapshot) -> str:
+    """The finding in one sentence of counts; the worst cell by name where one has enough positives."""
+    worst, overall = snapshot.worst_cell(), snapshot.overall
+    if worst is None:
+        return (
+            f"Too early to judge: {_found(overall.sensitivity, snapshot)} so far; no cell of scanner and shift "
+            f"has {snapshot.minimum_positives_shown} confirmed {snapshot.target_plural} yet."
+        )
+    elsewhere = overall.sensitivity.of - worst.sensitivity.of
+    found_elsewhere = overall.sensitivity.count - worst.sensitivity.count
+    return (
+        f"[bold]Lowest: {worst.label}.[/bold] There the model {_found(worst.sensitivity, snapshot)}"
+        f"{_interval(worst.sensitivity)}; elsewhere {found_elsewhere} of {elsewhere}"
+        f"{f' ({found_elsewhere / elsewhere:.0%})' if elsewhere else ''}."
+    )
+
+
+def latency_sentence(snapshot: Snapshot) -> str:
+    """How long a study waited for its prediction, in real seconds."""
+    latency = snapshot.latency
+    if latency.median_seconds is None or latency.p95_seconds is None:
+        return "No prediction is locked yet."
+    sentence = (
+        f"Study complete to prediction locked: median {latency.median_seconds:.1f} s, "
+        f"95 of 100 within {latency.p95_seconds:.1f} s (n = {latency.locked})"
+    )
+    if latency.quiet_median_seconds is None:
+        return sentence + "."
+    return (
+        f"{sentence}; median {latency.quiet_median_seconds:.1f} s when no other study closed within a second "
+        f"(n = {latency.quiet_locked})."
+    )
+
+
+def _found(proportion: Proportion, snapshot: Snapshot) -> str:
+    return f"found {proportion.count} of {proportion.of} {snapshot.target_plural}"
+
+
+def _interval(proportion: Proportion) -> str:
+    if proportion.estimate is None:
+        return ""
+    return f" ({proportion.estimate:.0%}; 95 % interval {proportion.lower:.0%} to {proportion.upper:.0%})"
+
+
+def _print_flow(flow: Flow, console: Console) -> None:
+    late = flow.count(IndexState.LATE)
+    rows = [
+        ("Studies received", flow.received, ""),
+        ("  excluded", flow.received - flow.eligible, _reasons(flow.excluded)),
+        ("  eligible", flow.eligible, ""),
+        ("    answered in time", flow.count(IndexState.POSITIVE) + flow.count(IndexState.NEGATIVE), ""),
+        ("    answered late", late, "after the first version of the report" if late else ""),
+        ("    no answer", flow.count(IndexState.FAILED), _reasons(flow.failures)),
+        ("    waiting for the model", flow.count(IndexState.AWAITING), ""),
+        ("    final report: present", flow.count(reference_state=ReferenceState.PRESENT), ""),
+        ("    final report: absent", flow.count(reference_state=ReferenceState.ABSENT), ""),
+        ("    final report: indeterminate", flow.count(reference_state=ReferenceState.INDETERMINATE), ""),
+        ("    pending", flow.count(reference_state=ReferenceState.PENDING), _reasons(flow.pending)),
+        ("Reports received (versions)", flow.report_versions, ""),
+        ("  accessions linked to a study", flow.reports_linked, ""),
+        ("  accessions without a study", flow.reports_unmatched, ""),
+        ("  messages quarantined", _total(flow.messages_quarantined), _reasons(flow.messages_quarantined)),
+        ("Instances quarantined", _total(flow.instances_quarantined), _reasons(flow.instances_quarantined)),
+    ]
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(style="bright_black")
+    for name, count, remark in rows:
+        table.add_row(name, f"{count:,}", remark)
+    console.print(table)
+
+
+def _total(reasons: Iterable[Reason]) -> int:
+    return sum(one.count for one in reasons)
+
+
+def _reasons(reasons: Iterable[Reason]) -> str:
+    return ", ".join(f"{one.reason} {one.count}" for one in reasons)
+
+
+def _cells(snapshot: Snapshot) -> Table:
+    cells = snapshot.of_dimension("cell")
+    shifts = list(dict.fromkeys(cell.shift for cell in cells))
+    table = Table(
+        title=f"\nSensitivity by scanner and shift (found of {snapshot.target_plural} in final reports)",
+        title_justify="left",
+    )
+    table.add_column("Scanner")
+    for shift in shifts:
+        table.add_column(shift, justify="right")
+    table.add_column("All shifts", justify="right")
+    for scanner in snapshot.of_dimension("scanner"):
+        row = {cell.shift: cell for cell in cells if (cell.site, cell.scanner) == (scanner.site, scanner.scanner)}
+        table.add_row(scanner.label, *(_cell(row.get(shift)) for shift in shifts), _cell(scanner))
+    everything = {group.shift: group for group in snapshot.of_dimension("shift")}
+    table.add_section()
+    table.add_row("All scanners", *(_cell(everything.get(shift)) for shift in shifts), _cell(snapshot.overall))
+    return table
+
+
+def _cell(group: Group | None) -> str:
+    if group is None or group.sensitivity.of == 0:
+        return "[bright_black]none yet[/]"
+    sensitivity = group.sensitivity
+    if not group.enough:
+        return f"[bright_black]{sensitivity.count}/{sensitivity.of} too few[/]"
+    style = VERDICT_MARKS[group.verdict][1] if group.dimension == "cell" else "default"
+    return f"[{style}]{sensitivity.estimate:.0%}[/] {sensitivity.count}/{sensitivity.of}"
+
+
+def _criteria(snapshot: Snapshot) -> Table:
+    table = Table(title="\nAcceptance criteria (exact intervals)", title_justify="left")
+    for heading in ("Criterion", "Rule", "Judged on", "Observed", "Exact limits", "Status"):
+        table.add_column(heading)
+    for one in snapshot.criteria:
+        mark, style = VERDICT_MARKS[one.verdict]
+        observed = one.proportion
+        limits = "" if one.exact_lower is None else f"{one.exact_lower:.1%} to {one.exact_upper:.1%}"
+        table.add_row(
+            one.title,
+            one.rule,
+            one.scope_label,
+            "none yet" if observed.estimate is None else f"{observed.estimate:.1%} ({observed.count}/{observed.of})",
+            limits,
+            f"[{style}]{mark}[/]" + (f"\n{one.remark}" if one.remark else ""),
+        )
+    return table
