@@ -1,0 +1,1 @@
+"""The pages: they read published snapshots and nothing else."""

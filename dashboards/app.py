@@ -1,0 +1,31 @@
+"""The entry of every run: who is looking, the menu for that role, the chosen page."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+import streamlit as st
+
+from dashboards.access import EVERYONE, require
+from dashboards.components.page_frame import follow_new_snapshots, page_style
+from dashboards.views import accounting, overview, subgroups
+
+st.set_page_config(page_title="Shadow", page_icon=str(Path(__file__).parent / "assets" / "icon.png"), layout="wide")
+page_style()
+session = require(*EVERYONE)
+menu = st.navigation(
+    {
+        "Trial": [overview.as_page()],
+        "Results": [subgroups.as_page()],
+        "Cases": [accounting.as_page()],
+    },
+    expanded=True,
+)
+with st.sidebar:
+    st.html(
+        f'<div class="shadow-person">Signed in: <strong>{html.escape(session.name)}</strong> '
+        f'({session.role.value})<br><a href="/logout" target="_self">Sign out</a></div>'
+    )
+menu.run()
+follow_new_snapshots()

@@ -1,0 +1,157 @@
+"""What the pages say, computed from one snapshot: no figure is typed, and none comes from anywhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dashboards import figures
+from dashboards.standing import Measure, is_enough, measured
+from shadow.assessment.snapshot import Group, Proportion, ReferenceState, Snapshot, Verdict
+
+SHARE_OUTSIDE = 0.05  # a 95 % interval misses the true value in at most about one group of twenty
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to `Is the AI ready to be switched on?`."""
+
+    verdict: Verdict
+    headline: str
+    sentence: str
+
+
+def readiness(snapshot: Snapshot) -> Answer:
+    """The verdict card. Before the planned number of positives there is no yes, whatever the criteria say."""
+    total = len(snapshot.criteria)
+    not_met = [one for one in snapshot.criteria if one.verdict is Verdict.NOT_MET]
+    unknown = [one for one in snapshot.criteria if one.verdict is Verdict.NOT_YET_KNOWN]
+    confirmed = snapshot.overall.sensitivity.of
+    early = confirmed < snapshot.planned_positives
+    rest = early_words(snapshot) if early else ""
+    if not total:
+        return Answer(Verdict.NOT_YET_KNOWN, "Cannot be said: no criterion is registered", rest)
+    if not_met:
+        so_far = " so far" if early else ""
+        headline = f"Not yet: {_some_of(len(not_met), total)} not met{so_far}"
+        return Answer(Verdict.NOT_MET, headline, rest)
+    if early:
+        planned = figures.positives(snapshot.planned_positives, snapshot.target_plural)
+        headline = f"Too early to judge: {figures.counted(confirmed)} of {planned} confirmed"
+        return Answer(Verdict.NOT_YET_KNOWN, headline, rest)
+    if unknown:
+        return Answer(Verdict.NOT_YET_KNOWN, f"Not yet: {_some_of(len(unknown), total)} not yet known", "")
+    met = "the one pre-registered criterion is met" if total == 1 else f"all {total} criteria are met"
+    return Answer(Verdict.MET, f"Ready to be put forward: {met}", "")
+
+
+def _some_of(count: int, total: int) -> str:
+    if total == 1:
+        return "the one pre-registered criterion is"
+    return f"{count} of {total} pre-registered criteria {'is' if count == 1 else 'are'}"
+
+
+def early_words(snapshot: Snapshot) -> str:
+    """How far the trial is from its planned look."""
+    missing = snapshot.planned_positives - snapshot.overall.sensitivity.of
+    return (
+        f"The protocol judges at {figures.positives(snapshot.planned_positives, snapshot.target_plural)}; "
+        f"{figures.counted(missing)} more {'is' if missing == 1 else 'are'} to come. "
+        "Until then a criterion can still change in either direction."
+    )
+
+
+def elsewhere(snapshot: Snapshot, cell: Group, measure: Measure) -> tuple[int, int]:
+    """Numerator and denominator over all studies outside this cell."""
+    inside, overall = measured(cell, measure), measured(snapshot.overall, measure)
+    return overall.count - inside.count, overall.of - inside.of
+
+
+def worst_cell(snapshot: Snapshot) -> str:
+    """The lowest cell in counts, against the rest of the trial."""
+    cell = snapshot.worst_cell()
+    if cell is None:
+        return (
+            f"No scanner and shift has {snapshot.minimum_positives_shown} confirmed "
+            f"{snapshot.target_plural} yet, so no cell is compared."
+        )
+    return f"Lowest sensitivity: **{cell.label}**. {found_words(snapshot, cell.sensitivity)}" + _rest_words(
+        snapshot, cell, Measure.SENSITIVITY
+    )
+
+
+def lowest(snapshot: Snapshot, cells: tuple[Group, ...], measure: Measure) -> str:
+    """The lowest of the cells shown, in counts; says so where none has enough cases."""
+    minimum = snapshot.minimum_positives_shown
+    shown = [one for one in cells if is_enough(one, measure, minimum) and measured(one, measure).of]
+    if not shown:
+        counted = snapshot.target_plural if measure is Measure.SENSITIVITY else "studies without"
+        return f"No scanner and shift shown here has {minimum} {counted} confirmed yet, so none is compared."
+    cell = min(shown, key=lambda one: (measured(one, measure).estimate or 0.0, one.label))
+    figure = measured(cell, measure)
+    words = found_words if measure is Measure.SENSITIVITY else cleared_words
+    return f"Lowest: **{cell.label}**. {words(snapshot, figure)}" + _rest_words(snapshot, cell, measure)
+
+
+def found_words(snapshot: Snapshot, sensitivity: Proportion) -> str:
+    """Sensitivity in counts: `The AI found 19 of 31 bleeds (61%; 95% CI 44% to 76%)`."""
+    if not sensitivity.of:
+        return f"No {snapshot.target_plural} are confirmed yet"
+    return (
+        f"The AI found **{figures.counted(sensitivity.count)} of "
+        f"{figures.positives(sensitivity.of, snapshot.target_plural)}** "
+        f"({figures.estimate_with_interval(sensitivity)})"
+    )
+
+
+def cleared_words(snapshot: Snapshot, specificity: Proportion) -> str:
+    """Specificity in counts; a failure counts as a false alert."""
+    studies = figures.number_of(specificity.of, "study", "studies")
+    return (
+        f"The AI cleared **{figures.counted(specificity.count)} of {studies}** without "
+        f"{snapshot.target_plural} ({figures.estimate_with_interval(specificity)})"
+    )
+
+
+def _rest_words(snapshot: Snapshot, cell: Group, measure: Measure) -> str:
+    count, of = elsewhere(snapshot, cell, measure)
+    if not of:
+        return "."
+    return f"; elsewhere {figures.counted(count)} of {figures.counted(of)} ({figures.percent(count / of)})."
+
+
+def accounting(snapshot: Snapshot) -> str:
+    """Where every study went, in one sentence."""
+    flow = snapshot.flow
+    if not flow.received:
+        return "No study has been received yet."
+    excluded = flow.received - flow.eligible
+    pending = flow.count(reference_state=ReferenceState.PENDING)
+    final = flow.count() - pending
+    received = figures.counted(flow.received)
+    lead = "The one study received is" if flow.received == 1 else f"All {received} studies received are"
+    return (
+        f"{lead} accounted for: **{figures.counted(excluded)}** excluded and "
+        f"**{figures.counted(flow.eligible)}** eligible. Of these, **{figures.counted(final)}** "
+        f"{'has' if final == 1 else 'have'} a final report and **{figures.counted(pending)}** "
+        f"{'is' if pending == 1 else 'are'} still waiting for one."
+    )
+
+
+def multiplicity(cells: tuple[Group, ...], measure: Measure, minimum: int) -> str:
+    """What looking at many cells does to the reader, with the number looked at."""
+    looked_at = sum(is_enough(one, measure, minimum) for one in cells)
+    if looked_at < 2:
+        return "At most one cell has enough cases, so nothing is compared yet."
+    chance = 1.0 - (1.0 - SHARE_OUTSIDE) ** looked_at
+    return (
+        f"{looked_at} of {len(cells)} cells have enough cases and were looked at. Each interval is a 95% "
+        f"interval on its own; with {looked_at} independent ones, the chance that at least one misses its "
+        f"true value is about {figures.percent(chance)}. A low cell is a reason to look, not yet a proof."
+    )
+
+
+SINGLE_LOOK = (
+    "The intervals are for a single look at the planned end. This page is refreshed as the trial runs: "
+    "whoever looks every day and acts on the first bad (or good) interval is wrong more often than 1 time "
+    "in 20."
+)

@@ -1,0 +1,1 @@
+"""One page a module. Never rename this folder to pages/."""

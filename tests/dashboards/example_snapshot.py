@@ -1,0 +1,230 @@
+"""A trial of 1,540 studies with the figures that a reader would meet, published like a real one.
+
+Cases are written out first, one row a study; the snapshot counts them with the assessment's own rules for
+groups and criteria.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shadow.assessment.criteria import judge_criterion
+from shadow.assessment.linkage import CaseCounts
+from shadow.assessment.snapshot import (
+    CASES_FILE,
+    POINTER_FILE,
+    SNAPSHOT_FILE,
+    Flow,
+    FlowCell,
+    IndexState,
+    Latency,
+    Published,
+    Reason,
+    ReferenceState,
+    Snapshot,
+    sha256_of,
+    to_bytes,
+)
+from shadow.assessment.subgroups import all_groups, worst_cell_label
+from shadow.protocol.site import read_site
+from shadow.protocol.trial import read_trial
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+PROTOCOL = read_trial(CONFIGS / "trials" / "demo-head-ct.toml")
+SITES = tuple(read_site(CONFIGS / "sites" / f"{name}.toml") for name in PROTOCOL.sites)
+
+START = datetime(2026, 8, 24, tzinfo=UTC)
+DATA_UNTIL = datetime(2026, 11, 22, 6, tzinfo=UTC)
+SEED = 20261122
+
+WORST = ("riverside-ct-2", "Night")
+# Found, missed and without a result among the confirmed positives of each scanner, by shift.
+POSITIVES: dict[str, dict[str, tuple[int, int, int]]] = {
+    "riverside-ct-1": {"Day": (18, 1, 0), "Evening": (13, 1, 0), "Night": (11, 0, 1)},
+    "riverside-ct-2": {"Day": (16, 0, 0), "Evening": (12, 1, 0), "Night": (19, 11, 1)},
+    "riverside-ct-3": {"Day": (10, 0, 0), "Evening": (5, 1, 0), "Night": (6, 0, 0)},
+    "hillside-ct-1": {"Day": (14, 1, 0), "Evening": (10, 0, 0), "Night": (5, 1, 0)},
+    "hillside-ct-2": {"Day": (7, 0, 0), "Evening": (4, 0, 0), "Night": (2, 0, 0)},
+}
+NEGATIVES_PER_CELL = 78
+PENDING_PER_CELL = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleCase:
+    """One row of the case list."""
+
+    study_key: str
+    site: str
+    scanner: str
+    shift: str
+    acquired_at: datetime
+    index_state: str | None
+    reference_state: str | None
+    exclusion_reason: str | None
+    failure_reason: str | None
+    pending_reason: str | None
+
+
+def example_cases() -> tuple[ExampleCase, ...]:
+    """Every study of the example, in a fixed order."""
+    chance = random.Random(SEED)
+    cases: list[ExampleCase] = []
+
+    def add(scanner: str, shift: str, index: str | None, reference: str | None, reason: str | None = None) -> None:
+        number = len(cases)
+        cases.append(
+            ExampleCase(
+                study_key=f"S{chance.getrandbits(48):012x}",
+                site=scanner.split("-")[0],
+                scanner=scanner,
+                shift=shift,
+                acquired_at=START + timedelta(minutes=84 * number),
+                index_state=index,
+                reference_state=reference,
+                exclusion_reason=reason if index is None else None,
+                failure_reason=chance.choice(("series_not_found", "too_few_slices")) if index == "failed" else None,
+                pending_reason=reason if reference == "pending" else None,
+            )
+        )
+
+    for scanner, shifts in POSITIVES.items():
+        for shift, (found, missed, without) in shifts.items():
+            for _ in range(found):
+                add(scanner, shift, "positive", "present")
+            for _ in range(missed):
+                add(scanner, shift, "negative", "present")
+            for _ in range(without):
+                add(scanner, shift, "failed", "present")
+            for number in range(NEGATIVES_PER_CELL):
+                index = "positive" if number < 7 else "failed" if number == 7 else "late" if number == 8 else "negative"
+                add(scanner, shift, index, "absent")
+            add(scanner, shift, "negative", "indeterminate")
+            for number in range(PENDING_PER_CELL):
+                index = "awaiting" if number == 0 else "positive" if number == 1 else "negative"
+                add(scanner, shift, index, "pending", "preliminary_only" if number == 2 else "no_report")
+            add(scanner, shift, None, None, "under_age" if shift == "Night" else "study_description")
+    return tuple(cases)
+
+
+def count_cases(cases: tuple[ExampleCase, ...]) -> tuple[CaseCounts, ...]:
+    """The counts of every group, by plain loops."""
+    groups: dict[tuple[str, str, str, str], list[ExampleCase]] = {}
+    for case in cases:
+        if case.exclusion_reason is None:
+            for place in (
+                ("all", "", "", ""),
+                ("site", case.site, "", ""),
+                ("scanner", case.site, case.scanner, ""),
+                ("shift", "", "", case.shift),
+                ("cell", case.site, case.scanner, case.shift),
+            ):
+                groups.setdefault(place, []).append(case)
+    return tuple(_count(place, members) for place, members in groups.items())
+
+
+def _count(place: tuple[str, str, str, str], members: list[ExampleCase]) -> CaseCounts:
+    pairs = Counter((one.index_state, one.reference_state) for one in members)
+    index = Counter(one.index_state for one in members)
+    reference = Counter(one.reference_state for one in members)
+    return CaseCounts(
+        *place,
+        eligible=len(members),
+        pending=reference["pending"],
+        failed=index["failed"],
+        late=index["late"],
+        indeterminate=reference["indeterminate"],
+        present=reference["present"],
+        found=pairs["positive", "present"],
+        present_evaluable=pairs["positive", "present"] + pairs["negative", "present"],
+        absent=reference["absent"],
+        cleared=pairs["negative", "absent"],
+        flagged=pairs["positive", "absent"],
+    )
+
+
+def _reasons(codes: list[str | None]) -> tuple[Reason, ...]:
+    return tuple(Reason(code, count) for code, count in Counter(one for one in codes if one).most_common())
+
+
+def example_snapshot(cases: tuple[ExampleCase, ...]) -> Snapshot:
+    """The snapshot of these cases."""
+    eligible = [one for one in cases if one.exclusion_reason is None]
+    pairs = Counter((one.index_state, one.reference_state) for one in eligible)
+    groups = all_groups(count_cases(cases), SITES, PROTOCOL)
+    flow = Flow(
+        received=len(cases),
+        excluded=_reasons([one.exclusion_reason for one in cases]),
+        eligible=len(eligible),
+        cells=tuple(
+            FlowCell(index, reference, pairs[index.value, reference.value])
+            for index, reference in product(IndexState, ReferenceState)
+        ),
+        failures=_reasons([one.failure_reason for one in eligible]),
+        pending=_reasons([one.pending_reason for one in eligible]),
+        late_revisions=4,
+        report_versions=2731,
+        reports_linked=1480,
+        reports_unmatched=9,
+        messages_quarantined=(Reason("not_hl7", 2), Reason("no_accession_number", 1)),
+        instances_quarantined=(Reason("truncated", 3),) if cases else (),
+    )
+    return Snapshot(
+        trial=PROTOCOL.identifier,
+        trial_title=PROTOCOL.title,
+        protocol_version=PROTOCOL.version,
+        protocol_sha256="a" * 64,
+        model="demo-head-ct-haemorrhage",
+        model_version="1.0.0",
+        model_sha256="b" * 64,
+        threshold=0.5,
+        target_condition=PROTOCOL.target_condition,
+        target_plural=PROTOCOL.target_condition_plural,
+        demonstration=True,
+        data_until=DATA_UNTIL,
+        ledger_seq=9000,
+        ledger_hash="c" * 64,
+        planned_positives=PROTOCOL.planned_positives,
+        minimum_positives_shown=PROTOCOL.minimum_positives_shown,
+        flow=flow,
+        groups=groups,
+        criteria=tuple(judge_criterion(one, groups, PROTOCOL.target_condition_plural) for one in PROTOCOL.criteria),
+        latency=Latency(1400, 3.4, 9.8, 1200, 3.1),
+        worst=worst_cell_label(groups),
+        broken_promises=(),
+    )
+
+
+def publish_example(
+    folder: Path, snapshot: Snapshot | None = None, cases: tuple[ExampleCase, ...] | None = None
+) -> Published:
+    """Write a snapshot with its case list under its digest and move the pointer, as the assessment does."""
+    cases = example_cases() if cases is None else cases
+    snapshot = example_snapshot(cases) if snapshot is None else snapshot
+    content = to_bytes(snapshot)
+    sha256 = sha256_of(content)
+    target = folder / sha256[:16]
+    target.mkdir(parents=True, exist_ok=True)
+    columns = [one.name for one in dataclasses.fields(ExampleCase)]
+    table = pa.table(
+        {name: [getattr(case, name) for case in cases] for name in columns},
+        schema=pa.schema(
+            [(name, pa.timestamp("us", tz="UTC") if name == "acquired_at" else pa.string()) for name in columns]
+        ),
+    )
+    pq.write_table(table, target / CASES_FILE)
+    (target / SNAPSHOT_FILE).write_bytes(content)
+    pointer = folder / ".pointer.tmp"
+    pointer.write_text(json.dumps({"sha256": sha256}), encoding="utf-8")
+    pointer.replace(folder / POINTER_FILE)
+    return Published(sha256, snapshot, target / CASES_FILE)

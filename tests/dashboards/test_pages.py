@@ -1,0 +1,144 @@
+"""The pages' logic, run by Streamlit itself without a browser."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from example_snapshot import example_cases, example_snapshot, publish_example
+from streamlit.testing.v1 import AppTest
+
+from shadow.assessment.snapshot import Published
+from shadow.domain.home import Home
+from shadow.store.accounts import Role
+
+
+def overview() -> None:
+    from dashboards.components.page_frame import opening
+    from dashboards.views import overview
+
+    published = opening(overview.QUESTION)
+    if published is not None:
+        overview.render(published.snapshot)
+
+
+def subgroups() -> None:
+    from dashboards.components.page_frame import opening
+    from dashboards.views import subgroups
+
+    published = opening(subgroups.QUESTION)
+    if published is not None:
+        subgroups.render(published)
+
+
+def accounting(role: str) -> None:
+    from dashboards.components.page_frame import opening
+    from dashboards.views import accounting
+    from shadow.store.accounts import Role
+
+    published = opening(accounting.QUESTION)
+    if published is not None:
+        accounting.render(published, Role(role))
+
+
+def ran(page: AppTest) -> AppTest:
+    page.run(timeout=30)
+    assert not page.exception
+    return page
+
+
+def words(page: AppTest) -> str:
+    return "\n".join(one.value for one in (*page.markdown, *page.error, *page.info, *page.title))
+
+
+@pytest.mark.parametrize("page", [overview, subgroups])
+def test_before_any_snapshot_a_page_says_so_calmly(home: Home, page: object) -> None:
+    tested = ran(AppTest.from_function(page))
+    assert "Nothing is published yet" in words(tested)
+    assert not tested.error
+
+
+def test_a_snapshot_that_was_changed_is_not_shown(published: Published) -> None:
+    file = published.cases.with_name("snapshot.json")
+    file.write_bytes(file.read_bytes().replace(b'"planned_positives": 180', b'"planned_positives": 100'))
+    tested = ran(AppTest.from_function(overview))
+    assert "changed after it was published" in tested.error[0].value
+    assert not tested.metric
+
+
+def test_the_overview_answers_in_counts_of_the_snapshot(published: Published) -> None:
+    tested = ran(AppTest.from_function(overview))
+    said = words(tested)
+    assert tested.title[0].value == "Is the AI ready to be switched on?"
+    assert "Not yet: 1 of 3 pre-registered criteria is not met so far" in said
+    assert "**19 of 31 bleeds**" in said
+    assert [one.value for one in tested.metric] == ["1,446", "1,399", "90", "3.4 s"]
+
+
+def test_every_criterion_is_a_row_with_its_counts_and_its_status_in_words(published: Published) -> None:
+    table = ran(AppTest.from_function(overview)).table[0].value
+    assert list(table["Counts"]) == ["152 of 171", "1,035 of 1,170", "19 of 31"]
+    assert ["Met" in one for one in table["Status"]] == [True, True, False]
+    assert "Not met" in table["Status"].iloc[2]
+
+
+def test_a_broken_promise_stands_above_every_figure_and_takes_the_verdict_away(home: Home) -> None:
+    snapshot = dataclasses.replace(example_snapshot(example_cases()), broken_promises=("study_in_no_state",))
+    publish_example(home.snapshots, snapshot)
+    tested = ran(AppTest.from_function(overview))
+    assert "study in no state" in tested.error[0].value
+    assert "Cannot be said" in words(tested)
+    assert "pre-registered criteria" not in words(tested)
+
+
+def test_sums_that_do_not_add_up_are_an_error_and_not_a_sentence(home: Home) -> None:
+    good = example_snapshot(example_cases())
+    publish_example(home.snapshots, dataclasses.replace(good, flow=dataclasses.replace(good.flow, received=1462)))
+    tested = ran(AppTest.from_function(accounting, kwargs={"role": "reviewer"}))
+    assert "1462 is not 1461" in tested.error[0].value
+    assert "accounted for" not in words(tested)
+
+
+def test_a_trial_without_a_study_prints_no_figure(home: Home) -> None:
+    publish_example(home.snapshots, example_snapshot(()), ())
+    for page in (overview, subgroups):
+        tested = ran(AppTest.from_function(page))
+        assert "nan" not in words(tested).lower()
+        assert "0 of 0" not in words(tested)
+    assert "No study has been received yet" in words(ran(AppTest.from_function(accounting, kwargs={"role": "viewer"})))
+
+
+def test_choosing_specificity_changes_the_answer(published: Published) -> None:
+    tested = ran(AppTest.from_function(subgroups))
+    assert "The AI found" in words(tested)
+    tested.segmented_control(key="measure").set_value("Specificity")
+    assert "The AI cleared" in words(ran(tested))
+
+
+def test_a_site_filter_leaves_the_other_site_out(published: Published) -> None:
+    tested = ran(AppTest.from_function(subgroups))
+    tested.multiselect(key="sites").set_value(["hillside"])
+    said = words(ran(tested))
+    assert "Lowest: **Hillside CT-1, Day**" in said
+    assert "elsewhere 138 of 156" in said
+
+
+def test_the_reader_is_told_of_many_cells_and_many_looks(published: Published) -> None:
+    said = words(ran(AppTest.from_function(subgroups)))
+    assert "9 of 15 cells" in said
+    assert "single look" in said
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_only_a_viewer_gets_no_list_of_cases(published: Published, role: Role) -> None:
+    tested = ran(AppTest.from_function(accounting, kwargs={"role": role.value}))
+    assert bool(tested.selectbox) == (role is not Role.VIEWER)
+    assert not tested.dataframe
+
+
+def test_the_table_beside_the_drawing_holds_the_same_counts(published: Published) -> None:
+    table = ran(AppTest.from_function(accounting, kwargs={"role": "viewer"})).table[0].value
+    counts = {(row.Stage, row.Box): row.Count for row in table.itertuples()}
+    assert counts["Studies", "Received"] == "1,461"
+    assert counts["Report: present", "Missed"] == "17"
+    assert counts["Reports", "Messages quarantined"] == "3"
