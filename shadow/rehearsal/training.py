@@ -246,6 +246,7 @@ identifier = "demo-head-ct-haemorrhage"
 version = "1.0.0"
 title = "Demonstration: intracranial haemorrhage on synthetic head CT"
 intended_use = "Synthetic demonstration only. Useless on real heads."
+demonstration = true
 file = "model.onnx"
 sha256 = "{sha256}"
 target_condition = "intracranial_haemorrhage"

@@ -1,0 +1,374 @@
+import hashlib
+import io
+import re
+import struct
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from head_ct import PSEUDONYMISER, ROOT, as_file, head_slice
+from pydicom.data import get_testdata_file
+from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR, tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.uid import ImplicitVRLittleEndian
+
+from shadow.domain.errors import UnreadableInstance
+from shadow.index_test import deidentify_table
+from shadow.index_test.copies import deidentify_file
+from shadow.index_test.deidentify import METHOD_CODES, deidentify, deidentify_instance
+from shadow.index_test.deidentify_table import BY_KEYWORD, BY_VR, PUBLIC_CODING_SCHEMES, WORDS, Action
+from shadow.index_test.deidentify_values import DeidentificationContext, clean_description
+from shadow.index_test.instance import read_instance
+
+CONTEXT = DeidentificationContext(PSEUDONYMISER, "P" + "2" * 20, "A" + "3" * 20, -70)
+PLANTED = "ZQXPLANTED"
+TEXT_VRS = {"AE": 16, "CS": 16, "LO": 64, "LT": 64, "PN": 64, "SH": 16, "ST": 64, "UC": 64, "UR": 64, "UT": 64}
+NUMBERS = {"US", "SS", "UL", "SL", "FL", "FD", "AT"}
+DEVICE_TEXT = {
+    "Manufacturer", "ManufacturerModelName", "SoftwareVersions", "StationName", "DeviceSerialNumber", "GantryID",
+    "DetectorID", "ConvolutionKernel", "FilterType", "RescaleType",
+}  # fmt: skip
+"""Free text about the device that is kept on purpose: Retain Device Identity, and the kernel for the subgroups."""
+
+
+def copy_of(dataset: Dataset) -> tuple[bytes, pydicom.FileDataset]:
+    content = deidentify_instance(read_instance(as_file(dataset)), CONTEXT)
+    return content, pydicom.dcmread(io.BytesIO(content))
+
+
+def element(tag: int, vr: bytes, value: bytes) -> bytes:
+    value += b" " * (len(value) % 2)
+    head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr)
+    wide = vr in (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+    return head + (struct.pack("<HL", 0, len(value)) if wide else struct.pack("<H", len(value))) + value
+
+
+def file_of(body: bytes) -> bytes:
+    meta = element(0x00020010, b"UI", b"1.2.840.10008.1.2.1\0")
+    return bytes(128) + b"DICM" + element(0x00020000, b"UL", struct.pack("<L", len(meta))) + meta + body
+
+
+def named(uid: str = "1.2.3\0") -> bytes:
+    return element(0x00080018, b"UI", uid.encode())
+
+
+def public_tags() -> list[int]:
+    groups = [0x0008, 0x0010, 0x0012, 0x0014, 0x0016, 0x0018, 0x0020, 0x0022, 0x0024, 0x0028, 0x0032, 0x0034,
+              0x0038, 0x003A, 0x0040, 0x0042, 0x0044, 0x0046, 0x0048, 0x0050, 0x0052, 0x0054, 0x0060, 0x0062,
+              0x0064, 0x0066, 0x0068, 0x006A, 0x0070, 0x0072, 0x0074, 0x0076, 0x0078, 0x0080, 0x0082, 0x0088,
+              0x0100, 0x0400, 0x2000, 0x2010, 0x2030, 0x2050, 0x2100, 0x2200, 0x3002, 0x3004, 0x3006, 0x3008,
+              0x300A, 0x300C, 0x300E, 0x3010, 0x4000, 0x4008, 0x4010, 0x5600]  # fmt: skip
+    return [
+        group << 16 | number
+        for group in groups
+        for number in range(1, 0x10000)
+        if dictionary_has_tag(group << 16 | number)
+    ]
+
+
+def test_no_attribute_of_the_standard_lets_planted_text_through_but_the_named_device_text() -> None:
+    found = set()
+    tags = public_tags()
+    assert len(tags) > 4000
+    for tag in tags:
+        vr = dictionary_VR(tag).split(" or ")[0]
+        if vr == "SQ" or tag == 0x00080018:
+            continue
+        # Numbers may be any bytes; where the standard allows eight of them or more, text fits in.
+        many_numbers = vr in NUMBERS and not dictionary_VM(tag).rpartition("-")[2].isdecimal()
+        value = PLANTED.encode()
+        for declared in {vr, "LO", "UN", "OB"} - ({vr} if many_numbers else set()):
+            body = element(tag, declared.encode(), value)
+            nested = element(0x00081115, b"SQ", b"\xfe\xff\x00\xe0" + struct.pack("<L", len(body)) + body)
+            parts = sorted([(tag, body), (0x00080018, named()), (0x00081115, nested)])
+            copied = deidentify_instance(read_instance(file_of(b"".join(part for _, part in parts))), CONTEXT)
+            if b"ZQX" in copied:
+                found.add(tag)
+    # What is left are code strings that the table keeps, whose characters a name can be written with.
+    allowed = {tag_for_keyword(keyword) for keyword in DEVICE_TEXT}
+    kept_codes = {
+        tag_for_keyword(keyword)
+        for keyword, action in BY_KEYWORD.items()
+        if action is Action.KEEP and dictionary_VR(keyword) == "CS"
+    }
+    assert found - kept_codes == allowed
+
+
+def plant_everywhere(dataset: Dataset) -> None:
+    dataset.PatientName = f"{PLANTED}^Name"
+    dataset.PatientID = f"{PLANTED}ID"
+    dataset.AccessionNumber = f"{PLANTED}1"
+    dataset.StudyDescription = f"CT HEAD {PLANTED} WITHOUT CONTRAST"
+    dataset.SeriesDescription = f"{PLANTED} 5.0 H30s"
+    dataset.ProtocolName = f"HeadRoutine {PLANTED}"
+    dataset.ImageComments = dataset.PatientComments = PLANTED
+    dataset.InstitutionName, dataset.OperatorsName = PLANTED, f"{PLANTED}^Operator"
+    dataset.add_new(0x50000022, "LO", PLANTED)  # curve description
+    dataset.add_new(0x50003000, "OW", (PLANTED + PLANTED).encode())
+    dataset.add_new(0x60003000, "OW", (PLANTED + PLANTED).encode())
+    dataset.add_new(0x60004000, "LT", PLANTED)
+    dataset.add_new(0x00091001, "LO", PLANTED)
+    dataset.add_new(0x00090010, "LO", f"{PLANTED} CREATOR")
+    dataset.add_new(0xFFFCFFFC, "OB", (PLANTED + PLANTED).encode())
+    dataset.add_new(0x0018FFF1, "UN", PLANTED.encode())
+    deepest = Dataset()
+    deepest.OperatorsName, deepest.InstitutionName = f"{PLANTED}^Deep", PLANTED
+    deepest.PatientID, deepest.AccessionNumber = PLANTED, PLANTED
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = PLANTED, "99SITE", PLANTED
+    public = Dataset()
+    public.CodeValue, public.CodingSchemeDesignator, public.CodeMeaning = "T-A0100", "SRT", PLANTED
+    middle = Dataset()
+    middle.DerivationCodeSequence = [code]
+    middle.AnatomicRegionSequence = [public]
+    middle.ReferencedInstanceSequence = [deepest]
+    private = Dataset()
+    private.PatientName = f"{PLANTED}^Private"
+    middle.add_new(0x00111001, "SQ", [private])
+    dataset.SourceImageSequence = [middle]
+    dataset.add_new(0x00091002, "SQ", [private])
+    dataset.file_meta.SourceApplicationEntityTitle = PLANTED
+    dataset.file_meta.PrivateInformationCreatorUID = "1.2.3"
+    dataset.file_meta.PrivateInformation = PLANTED.encode()
+    dataset.preamble = PLANTED.encode().ljust(128, b"\0")
+
+
+def test_planted_identifiers_in_every_corner_are_gone_from_the_bytes() -> None:
+    original = as_file(head_slice(change=plant_everywhere))
+    assert original.count(PLANTED.encode()) > 20
+    content, copy = copy_of(head_slice(change=plant_everywhere))
+    for encoded in (PLANTED.encode(), PLANTED.lower().encode(), PLANTED.encode("utf-16-le"), b"Planted", b"84736251"):
+        assert encoded not in content
+    assert copy.StudyDescription == "CT HEAD WITHOUT CONTRAST"
+    assert copy.SeriesDescription == "5.0"
+    kept = copy.SourceImageSequence[0].AnatomicRegionSequence[0]
+    assert (kept.CodeValue, kept.CodingSchemeDesignator, kept.CodeMeaning) == ("T-A0100", "SRT", "T-A0100")
+
+
+def test_text_behind_a_terminator_and_behind_the_pixels_is_not_copied() -> None:
+    def change(dataset: Dataset) -> None:
+        dataset["StationName"]._value = "RVCT1"
+        dataset.PixelData += PLANTED.encode() * 2
+
+    content = as_file(head_slice(change=change)) + element(0xFFFCFFFC, b"OB", PLANTED.encode()) + PLANTED.encode()
+    content = content.replace(b"RVCT1 ", b"RV\0ZQX")
+    copied = deidentify_instance(read_instance(content), CONTEXT)
+    assert b"ZQX" not in copied
+    assert pydicom.dcmread(io.BytesIO(copied)).StationName == "RV"
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value"),
+    [
+        (0x00180060, b"DS", b"120 JOHN DOE"),
+        (0x00200013, b"IS", b"12ab"),
+        (0x00080032, b"TM", b"031400 Doe"),
+        (0x00080022, b"DA", b"2026090A"),
+        (0x0008002A, b"DT", b"20260901 by Doe"),
+        (0x00101010, b"AS", b"DOE "),
+        (0x00200052, b"UI", b"1.2.DOE"),
+        (0x00080201, b"SH", b"JOHN"),
+        (0x00280010, b"US", b"JOHN DOE" * 40),
+        (0x00081010, b"SH", "Böck".encode("latin-1")),
+    ],
+)
+def test_a_value_that_is_not_written_as_its_vr_demands_is_emptied(tag: int, vr: bytes, value: bytes) -> None:
+    parts = sorted([(tag, element(tag, vr, value)), (0x00080018, named())])
+    copied = deidentify_instance(read_instance(file_of(b"".join(part for _, part in parts))), CONTEXT)
+    copy = pydicom.dcmread(io.BytesIO(copied))
+    assert copy.get_item(tag).value in (None, b"")
+
+
+def test_what_the_subgroups_need_survives() -> None:
+    _, copy = copy_of(head_slice(number=3))
+    assert (copy.StationName, copy.DeviceSerialNumber, copy.Manufacturer) == ("RVCT1", "SN-77", "SIEMENS")
+    assert (copy.ConvolutionKernel, copy.KVP, copy.SliceThickness) == ("H30s", 120, 5)
+    assert (copy.PatientSex, copy.PatientAge) == ("F", "074Y")
+    assert copy.AcquisitionTime == "031403.250"
+    assert copy.ImagePositionPatient == [-10, -10, 15]
+
+
+def test_dates_move_by_whole_weeks_and_times_stay() -> None:
+    _, copy = copy_of(head_slice(change=lambda one: setattr(one, "AcquisitionDateTime", "20260901031403.25-0400")))
+    assert copy.StudyDate == "20260623"
+    assert date(2026, 6, 23).weekday() == date(2026, 9, 1).weekday()
+    assert copy.AcquisitionDateTime == "20260623031403.25-0400"
+    assert copy.StudyTime == "031000"
+    assert copy.PatientBirthDate == ""
+    assert copy.LongitudinalTemporalInformationModified == "MODIFIED"
+
+
+def test_uids_are_mapped_alike_in_every_instance_and_registered_ones_stay() -> None:
+    _, first = copy_of(head_slice(number=1))
+    content, second = copy_of(head_slice(number=2))
+    assert first.StudyInstanceUID == second.StudyInstanceUID == PSEUDONYMISER.uid(f"{ROOT}.1")
+    assert first.SOPInstanceUID != second.SOPInstanceUID
+    assert second.SOPInstanceUID.startswith("2.25.")
+    assert second.file_meta.MediaStorageSOPInstanceUID == second.SOPInstanceUID
+    assert second.SOPClassUID == "1.2.840.10008.5.1.4.1.1.2"
+    assert ROOT.encode() not in content
+
+
+def test_a_uid_that_only_pretends_to_be_the_standards_is_mapped() -> None:
+    _, copy = copy_of(head_slice(change=lambda one: setattr(one, "FrameOfReferenceUID", "1.2.840.10008.84736251")))
+    assert copy.FrameOfReferenceUID.startswith("2.25.")
+
+
+@pytest.mark.parametrize(("age", "copied"), [("089Y", "089Y"), ("090Y", "090Y"), ("104Y", "090Y"), ("011M", "011M")])
+def test_ages_of_ninety_and_more_become_ninety(age: str, copied: str) -> None:
+    _, copy = copy_of(head_slice(change=lambda one: setattr(one, "PatientAge", age)))
+    assert copy.PatientAge == copied
+
+
+def test_the_copy_says_who_it_is_by_pseudonym_and_how_it_was_made() -> None:
+    _, copy = copy_of(head_slice())
+    assert copy.PatientID == CONTEXT.patient_key
+    assert copy.AccessionNumber == CONTEXT.accession_key[:16]  # type: ignore[index]
+    assert copy.PatientName == ""
+    assert copy.PatientIdentityRemoved == "YES"
+    codes = [(item.CodeValue, item.CodeMeaning) for item in copy.DeidentificationMethodCodeSequence]
+    assert codes == list(METHOD_CODES)
+    assert [tag for tag in copy if tag.tag.is_private] == []
+
+
+def test_a_study_without_patient_and_accession_number_stays_without() -> None:
+    context = DeidentificationContext(PSEUDONYMISER, None, None, -7)
+    copy = pydicom.dcmread(io.BytesIO(deidentify_instance(read_instance(as_file(head_slice())), context)))
+    assert (copy.PatientID, copy.AccessionNumber) == ("", "")
+
+
+def test_pixels_are_copied_byte_by_byte(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(3).integers(0, 4096, (32, 32), np.uint16)
+    (tmp_path / "in.dcm").write_bytes(as_file(head_slice(pixels=pixels)))
+    deidentify_file(tmp_path / "in.dcm", tmp_path / "out.dcm", CONTEXT)
+    assert pydicom.dcmread(tmp_path / "out.dcm").PixelData == pixels.tobytes()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_compressed_pixels_stay_compressed_and_the_same() -> None:
+    path = get_testdata_file("JPEG2000.dcm")
+    assert path
+    original = pydicom.dcmread(path)
+    copy = pydicom.dcmread(io.BytesIO(deidentify_instance(read_instance(Path(path).read_bytes()), CONTEXT)))
+    assert copy.file_meta.TransferSyntaxUID == original.file_meta.TransferSyntaxUID
+    assert copy.PixelData == original.PixelData
+
+
+@pytest.mark.parametrize("name", ["MR_small_implicit.dcm", "MR_small_bigendian.dcm"])
+def test_other_encodings_come_out_as_explicit_little_endian_with_the_same_pixels(name: str) -> None:
+    path, reference = get_testdata_file(name), get_testdata_file("MR_small.dcm")
+    assert path
+    assert reference
+    copy = pydicom.dcmread(io.BytesIO(deidentify_instance(read_instance(Path(path).read_bytes()), CONTEXT)))
+    assert np.array_equal(copy.pixel_array, pydicom.dcmread(reference).pixel_array)
+
+
+def test_a_data_set_in_memory_goes_through_the_same_engine() -> None:
+    copy = deidentify(head_slice(change=plant_everywhere), CONTEXT)  # type: ignore[arg-type]
+    assert copy.PatientName == ""
+    assert PLANTED not in str(copy)
+
+
+def test_sequences_nested_too_deep_are_refused() -> None:
+    def nest(dataset: Dataset) -> None:
+        item = Dataset()
+        item.RescaleSlope = "1"
+        for _ in range(18):
+            outer = Dataset()
+            outer.ReferencedImageSequence = [item]
+            item = outer
+        dataset.ReferencedImageSequence = [item]
+
+    with pytest.raises(UnreadableInstance, match="nesting_too_deep"):
+        read_instance(as_file(head_slice(change=nest)))
+
+
+def test_an_instance_without_a_name_is_refused() -> None:
+    content = file_of(element(0x00080060, b"CS", b"CT"))
+    with pytest.raises(UnreadableInstance, match="no_sop_instance_uid"):
+        deidentify_instance(read_instance(content), CONTEXT)
+
+
+def test_no_file_of_the_pydicom_collection_stops_the_reader_or_leaks_its_patient() -> None:
+    folder = Path(str(get_testdata_file("MR_small.dcm"))).parent
+    outcomes = {"copied": 0, "refused": 0}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        try:
+            instance = read_instance(path.read_bytes())
+            copied = deidentify_instance(instance, CONTEXT)
+        except UnreadableInstance:
+            outcomes["refused"] += 1
+            continue
+        outcomes["copied"] += 1
+        name = (instance.raw("PatientName") or b"").strip(b" \0^")
+        head = copied[: copied.find(b"\xe0\x7f\x10\x00")]
+        if len(name) > 5 and name.upper() not in (b"ANONYMIZED", b"TEST"):
+            assert name not in head, path.name
+        pydicom.dcmread(io.BytesIO(copied), stop_before_pixels=True).walk(lambda *_: None)
+    assert outcomes["copied"] > 130
+    assert outcomes["refused"] < 40
+
+
+def test_cutting_a_file_anywhere_is_refused_or_copied_but_never_an_unknown_error() -> None:
+    content = as_file(head_slice(change=plant_everywhere, matrix=4))
+    for length in range(0, len(content), 3):
+        try:
+            copied = deidentify_instance(read_instance(content[:length]), CONTEXT)
+        except UnreadableInstance:
+            continue
+        assert PLANTED.encode() not in copied
+
+
+def test_bytes_that_flip_are_refused_or_copied_but_never_an_unknown_error() -> None:
+    content = as_file(head_slice(change=plant_everywhere, matrix=4))
+    random = np.random.default_rng(11)
+    for _ in range(400):
+        damaged = bytearray(content)
+        for place in random.integers(132, len(content), 3):
+            damaged[place] = random.integers(0, 256)
+        try:
+            deidentify_instance(read_instance(bytes(damaged)), CONTEXT)
+        except UnreadableInstance:
+            continue
+
+
+def test_every_keyword_of_the_table_is_the_standards() -> None:
+    assert [keyword for keyword in BY_KEYWORD if tag_for_keyword(keyword) is None] == []
+
+
+def test_the_table_changes_only_with_its_version() -> None:
+    content = repr((
+        sorted((key, str(action)) for key, action in BY_KEYWORD.items()),
+        sorted((key, str(action)) for key, action in BY_VR.items()),
+        sorted(deidentify_table.REMOVED_GROUPS), sorted(PUBLIC_CODING_SCHEMES), sorted(WORDS),
+    ))  # fmt: skip
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    assert (deidentify_table.VERSION, digest) == ("1", "TABLE_DIGEST")
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_implicit_and_explicit_files_of_one_image_have_the_same_copy(implicit: bool) -> None:
+    dataset = head_slice(change=plant_everywhere)
+    if implicit:
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        dataset["PixelData"].VR = "OW"
+    _, copy = copy_of(dataset)
+    _, reference = copy_of(head_slice(change=plant_everywhere))
+    assert copy == reference
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("CT HEAD W/O CONTRAST", "CT HEAD W/O CONTRAST"),
+        ("head_routine 5.0mm", "HEAD ROUTINE 5.0MM"),
+        ("Brain for Mr. Smith, born 1952", "BRAIN"),
+        ("4711 CT 12345", "CT"),
+        ("", ""),
+    ],
+)
+def test_a_description_keeps_the_words_of_the_table_and_small_numbers(text: str, clean: str) -> None:
+    assert clean_description(text) == clean
+    assert re.fullmatch(r"[A-Z0-9/+.,\- ]*", clean)
