@@ -161,6 +161,7 @@ def demo(
     seconds: Annotated[float, typer.Option(help="Real seconds for the twelve weeks.")] = 270.0,
     seed: Annotated[int, typer.Option(help="The hospital's seed.")] = 1,
     swap: Annotated[str, typer.Option(help="Exchange the physics of two stations.")] = "",
+    report_floor: Annotated[float, typer.Option(help="Real seconds between a study and its first report.")] = 60.0,
 ) -> None:
     """Watch a whole silent trial happen in minutes: hospital, mirror, Airflow, reports, dashboard."""
     from shadow.supervision.demonstration import DemonstrationSettings, run_demonstration
@@ -171,6 +172,7 @@ def demo(
         seconds=seconds,
         seed=seed,
         swap=swap,
+        report_floor=report_floor,
         leave=exit_when_done,
     )
     raise typer.Exit(run_demonstration(settings, Console()))

@@ -31,7 +31,6 @@ from shadow.supervision.supervisor import Supervisor
 
 WEEKS = 12
 QUIET_PHASE_SECONDS = 20.0
-REPORT_FLOOR_SECONDS = 60.0
 SETTLE_SECONDS = 90.0
 LINE_SECONDS = 15.0
 STOPPED = 130
@@ -51,6 +50,7 @@ class DemonstrationSettings:
     seconds: float
     seed: int
     swap: str
+    report_floor: float
     leave: bool
 
 
@@ -128,7 +128,7 @@ class _Hospital:
                 "--mllp", f"{reports.host}:{reports.port}",
                 "--truth", str(settings.home.root / "truth.jsonl"),
                 "--seed", str(settings.seed), "--studies", str(settings.studies), "--weeks", str(WEEKS),
-                "--seconds", str(settings.seconds), "--report-floor", str(REPORT_FLOOR_SECONDS),
+                "--seconds", str(settings.seconds), "--report-floor", str(settings.report_floor),
                 "--swap", settings.swap,
             ],
             stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
