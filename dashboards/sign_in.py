@@ -25,6 +25,7 @@ LARGEST_FORM_BYTES = 16_384
 
 FAILURES_A_NAME = 5
 FAILURES_A_CLIENT = 25
+FAILURES_A_NAME_ANYWHERE = 50  # a client's address can be made up behind a proxy; a name cannot
 FAILURE_WINDOW_SECONDS = 300.0
 
 _PAGES = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
@@ -46,19 +47,21 @@ class FailedSignIns:
         waits = (
             self._wait((client, name), FAILURES_A_NAME),
             self._wait((client, ""), FAILURES_A_CLIENT),
+            self._wait(("", name), FAILURES_A_NAME_ANYWHERE),
         )
         return max(waits)
 
     def record(self, client: str, name: str) -> None:
         """Count one failure."""
-        for key in {(client, name), (client, "")}:
+        for key in {(client, name), (client, ""), ("", name)}:
             self._at.setdefault(key, []).append(self.now())
 
     def forgive(self, client: str, name: str) -> None:
         """Forget the failures of a name that has signed in, and the try that was counted before it did."""
         self._at.pop((client, name), None)
-        if self._at.get((client, "")):
-            self._at[client, ""].pop()
+        for key in {(client, ""), ("", name)}:
+            if self._at.get(key):
+                self._at[key].pop()
 
     def _wait(self, key: tuple[str, str], allowed: int) -> float:
         failures = self._at.get(key, [])

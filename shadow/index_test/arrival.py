@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +23,11 @@ HOSTILE_FILE_ERRORS = (
     AttributeError,
     TypeError,
     ValueError,
-    KeyError,
-    IndexError,
+    LookupError,
     EOFError,
+    OverflowError,
+    struct.error,
+    zlib.error,
     NotImplementedError,
     BytesLengthException,
     InvalidDicomError,
@@ -75,7 +80,8 @@ def read_study_instance_uid(path: Path, sop_instance_uid: str) -> str:
         UnreadableInstance: it is no DICOM data set, has no usable Study Instance UID, or holds another
             SOP Instance UID (0008,0018) than the command that brought it.
     """
-    with path.open("rb") as file:
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's warnings quote values and the file's name
         try:
             dataset = read_partial(
                 file,

@@ -16,8 +16,9 @@ from pydicom.uid import UID
 from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.deidentify_table import PUBLIC_CODING_SCHEMES, WORDS, Action
 
+# DS holds 16 characters (PS3.5 6.2), and scanners write more digits than that: a position must not be lost for it.
 _CHARACTERS = {
-    b"DS": re.compile(rb"(?:[0-9eE+\-. ]{0,16}(?:\\|\Z))*\Z"),
+    b"DS": re.compile(rb"(?:[0-9eE+\-. ]{0,32}(?:\\|\Z))*\Z"),
     b"IS": re.compile(rb"(?:[0-9+\- ]{0,12}(?:\\|\Z))*\Z"),
     b"CS": re.compile(rb"(?:[A-Z0-9_ ]{0,16}(?:\\|\Z))*\Z"),
     b"TM": re.compile(rb"(?:[0-9.: ]{0,16}(?:\\|\Z))*\Z"),

@@ -34,6 +34,7 @@ _SHORT_VRS = frozenset({
 })  # fmt: skip
 _BINARY = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d"}
 _UNDEFINED = 0xFFFFFFFF
+_CURVES = range(0x5000, 0x5100)
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _TAG = struct.Struct("<HH")
 _SHORT = struct.Struct("<H")
@@ -241,7 +242,7 @@ def _read_through_pydicom(content: bytes) -> Instance:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(io.BytesIO(content))
-            _check_depth(dataset, 0)
+            _strip(dataset, 0)
             return _read_strictly(explicit_little_endian(dataset))
     except _Malformed as error:
         raise UnreadableInstance("malformed", "not even after pydicom wrote it again") from error
@@ -250,13 +251,16 @@ def _read_through_pydicom(content: bytes) -> Instance:
         raise UnreadableInstance("malformed", type(error).__name__) from None
 
 
-def _check_depth(dataset: pydicom.Dataset, depth: int) -> None:
+def _strip(dataset: pydicom.Dataset, depth: int) -> None:
+    """Leave out what no stage reads and pydicom often cannot write: private elements and curves."""
     if depth > MAXIMUM_DEPTH:
         raise UnreadableInstance("nesting_too_deep")
+    for tag in [tag for tag in dataset.keys() if tag.is_private or tag.group in _CURVES]:  # noqa: SIM118
+        del dataset[tag]
     for element in dataset:
         if element.VR == "SQ":
             for item in element.value:
-                _check_depth(item, depth + 1)
+                _strip(item, depth + 1)
 
 
 def explicit_little_endian(dataset: pydicom.FileDataset | pydicom.Dataset) -> bytes:

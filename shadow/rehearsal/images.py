@@ -15,7 +15,7 @@ from shadow.rehearsal.phantom import MATRIX, PIXEL_MM, build_head
 from shadow.rehearsal.plan import Defect, Ineligible, PlannedStudy
 
 STORED_OFFSET = 1024
-FIRST_COLUMN_MM = -(MATRIX - 1) / 2 * PIXEL_MM
+FIRST_COLUMN_MM = round(-(MATRIX - 1) / 2 * PIXEL_MM, 3)
 DESCRIPTIONS = {
     None: ("CT HEAD WITHOUT CONTRAST", "HEAD"),
     Ineligible.CHILD: ("CT HEAD WITHOUT CONTRAST", "HEAD"),

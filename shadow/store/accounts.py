@@ -40,6 +40,14 @@ LONGEST_NAME = 64
 LONGEST_PASSWORD = 1024
 SHORTEST_PASSWORD = 12
 
+# argon2id as RFC 9106 recommends where memory is limited (section 4, second choice).
+TIME_COST = 3
+MEMORY_KIB = 64 * 1024
+PARALLELISM = 4
+# The hash of a random password that nobody has kept, with the same costs: verified against when there is no such
+# account, so that a name cannot be guessed from the time taken.
+_HASH_OF_NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$U7EnVm84f1tnCBV9H3u0tA$4kG+q8xA9rlmGDXnZlvwviNC/nURKZu2qkygCvmweOs"
+
 _CONSONANTS = "bdfghjklmnprstvz"
 _VOWELS = "aeiou"
 _WORDS_IN_A_PASSWORD = 5
@@ -165,12 +173,10 @@ class Accounts:
     ) -> None:
         self._clock = clock or SystemClock()
         self._audit = audit
-        self._hasher = PasswordHasher()
+        self._hasher = PasswordHasher(TIME_COST, MEMORY_KIB, PARALLELISM)
         self._database = Database(f"sqlite:///{path}")
         with self._database.write() as connection:
             _METADATA.create_all(connection)
-        # Verified against when no such account exists, so that a name cannot be guessed from the time taken.
-        self._hash_of_nobody = self._hasher.hash(secrets.token_urlsafe())
 
     def close(self) -> None:
         """Let go of the file."""
@@ -211,7 +217,7 @@ class Accounts:
     def authenticate(self, name: str, password: str) -> Account | None:
         """The account, where name and password are right; takes as long where they are not."""
         row = self._row_of(name) if len(name) <= LONGEST_NAME else None
-        stored = self._hash_of_nobody if row is None else row.password_hash
+        stored = _HASH_OF_NOBODY if row is None else row.password_hash
         right: bool
         try:
             right = self._hasher.verify(stored, password[:LONGEST_PASSWORD])

@@ -21,22 +21,19 @@ from typing import IO
 
 from shadow.domain.errors import SetupError
 from shadow.domain.home import Home
+from shadow.supervision.orphans import Orphans, become_subreaper, end_leftovers
 from shadow.supervision.processes import (
     Command,
     ProcessState,
     ProcessStatus,
     SupervisedProcess,
-    become_subreaper,
-    end_leftovers,
-    end_strangers,
     end_trees,
-    strangers,
 )
 
 TICK_SECONDS = 0.1
-STRANGER_SECONDS = 0.5
+LOOK_SECONDS = 0.5
 START_SECONDS = 180.0
-STRANGERS_LEAVE_SECONDS = 5.0
+ORPHANS_SECONDS = 5.0
 DEATHS_BEFORE_GIVING_UP = 3
 
 Progress = Callable[[ProcessStatus], None]
@@ -86,6 +83,7 @@ class Keeper:
         self._lock: IO[str] | None = None
         self._told: dict[str, ProcessStatus] = {}
         self._next_look = 0.0
+        self._orphans = Orphans()
 
     def __enter__(self) -> Keeper:
         self.start()
@@ -189,7 +187,8 @@ class Keeper:
     def _until_healthy(self, awaited: list[SupervisedProcess]) -> None:
         left = list(awaited)
         while left and not self._stop.is_set():
-            left = [process for process in left if not process.check_health()]
+            healthy = [process for process in self._processes if process.check_health()]
+            left = [process for process in left if process not in healthy]
             self._tell()
             for process in self._processes:
                 if process.restarts >= DEATHS_BEFORE_GIVING_UP and not process.healthy_once:
@@ -210,26 +209,25 @@ class Keeper:
     def _keep_alive(self) -> None:
         dead = [process for process in self._processes if not process.alive()]
         if dead or time.monotonic() >= self._next_look:
-            self._end_strangers()
-            self._next_look = time.monotonic() + STRANGER_SECONDS
+            self._end_orphans()
+            self._next_look = time.monotonic() + LOOK_SECONDS
         for process in dead:
             if process.restart_if_dead():
                 self._remember(process)
 
-    def _end_strangers(self) -> None:
-        supervised = frozenset(process.pid for process in self._processes if process.pid is not None)
-        end_strangers(strangers(frozenset(self._sessions), supervised))
+    def _end_orphans(self) -> int:
+        return self._orphans.end(frozenset(process.pid for process in self._processes if process.pid is not None))
 
     def _end(self) -> None:
         """Stop all, turn by turn: who is needed by others leaves after them."""
         with suppress(OSError):  # on a full disk the lanes are not asked, but ended
             stopping_mark(self._home).touch()
+        self._end_orphans()
         for turn in sorted({process.command.leaves for process in self._processes}):
             end_trees([process for process in self._processes if process.command.leaves == turn])
-            self._end_strangers()
-        end = time.monotonic() + STRANGERS_LEAVE_SECONDS
-        while strangers(frozenset(self._sessions), frozenset()) and time.monotonic() < end:
-            self._end_strangers()
+            self._end_orphans()
+        end = time.monotonic() + ORPHANS_SECONDS
+        while self._end_orphans() and time.monotonic() < end:
             time.sleep(TICK_SECONDS)
         self._tell()
         _sessions_file(self._home).unlink(missing_ok=True)
@@ -237,6 +235,7 @@ class Keeper:
     def _remember(self, process: SupervisedProcess) -> None:
         if process.pid is not None:
             self._sessions[process.pid] = time.time()
+            self._orphans.know(process.pid)
             with suppress(OSError):  # on a full disk the trial goes on; the list only serves a kill -9 of us
                 _write_sessions(self._home, self._sessions)
 

@@ -1,8 +1,7 @@
 """One supervised process: started in its own session, restarted with back-off, stopped with its tree.
 
 Every process dies with the thread that started it (PR_SET_PDEATHSIG), so one long-lived thread must do all
-the starting. What a dead process leaves behind is found by its session: Airflow's tasks change their process
-group but never their session, and proctitles overwrite environments and names.
+the starting.
 """
 
 from __future__ import annotations
@@ -21,14 +20,11 @@ from pathlib import Path
 import psutil
 
 from shadow.supervision import child
-from shadow.supervision.child import PR_SET_CHILD_SUBREAPER, prctl
 
 LARGEST_LOG_BYTES = 16 << 20
 SHORTEST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
 CALM_SECONDS = 60.0
-CLOCK_SLACK_SECONDS = 2.0
-LEFTOVERS_SECONDS = 3.0
 
 
 class ProcessState(StrEnum):
@@ -87,11 +83,6 @@ class ProcessStatus:
     state: ProcessState
     pid: int | None
     restarts: int
-
-
-def become_subreaper() -> None:
-    """Let whatever our processes orphan become our child, so that it can be found and ended."""
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def prepared(command: Command) -> list[str]:
@@ -211,41 +202,10 @@ class SupervisedProcess:
             self._process.send_signal(self.command.stop_signal)
 
 
-def strangers(sessions: frozenset[int], supervised: frozenset[int]) -> list[psutil.Process]:
-    """Our direct children that a supervised process left behind when it died.
-
-    Args:
-        sessions: the process numbers of all processes ever supervised here; each led its own session.
-        supervised: those that run now.
-
-    Another child of this process (a rehearsal, a test) has another session and is never named.
-    """
-    found = []
-    for process in psutil.Process().children():
-        with suppress(ProcessLookupError):
-            if process.pid not in supervised and os.getsid(process.pid) in sessions:
-                found.append(process)
-    return found
-
-
-def end_strangers(left: list[psutil.Process]) -> None:
-    """Kill what a dead process left behind, and everything below it.
-
-    At once and without asking: a task without its scheduler holds a lane that the next one needs, and every
-    stage survives kill -9.
-    """
-    for process in _with_descendants(left):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    for process in left:
-        with suppress(ChildProcessError):
-            os.waitpid(process.pid, os.WNOHANG)  # those still dying are collected at the next look
-
-
 def end_trees(processes: list[SupervisedProcess]) -> None:
     """Ask processes to leave, wait as long as each may take, then end what remains of their trees."""
     own = [process for process in processes if process.alive()]
-    trees = {process.command.name: _with_descendants([psutil.Process(process.pid)]) for process in own}
+    trees = {process.command.name: with_descendants([psutil.Process(process.pid)]) for process in own}
     asked = time.monotonic()
     for process in own:
         process.ask_to_stop()
@@ -260,48 +220,13 @@ def end_trees(processes: list[SupervisedProcess]) -> None:
 
 def _kill(tree: list[psutil.Process]) -> None:
     """Kill what still runs of a tree, with what it has started meanwhile."""
-    for process in _with_descendants([process for process in tree if process.is_running()]):
+    for process in with_descendants([process for process in tree if process.is_running()]):
         with suppress(psutil.NoSuchProcess):
             process.kill()
 
 
-def end_leftovers(earlier: Mapping[int, float]) -> int:
-    """End what an earlier supervisor of the same folder left running when it was killed; how many.
-
-    Args:
-        earlier: process numbers that it started, with the time since the epoch at which each started. Every
-            process of their sessions is meant. Where the number now belongs to a younger process, the whole
-            session is another's.
-    """
-    sessions = {number: started for number, started in earlier.items() if not _is_anothers(number, started)}
-    spared = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
-    left = []
-    for process in psutil.process_iter():
-        with suppress(psutil.NoSuchProcess, ProcessLookupError):
-            started = sessions.get(os.getsid(process.pid))
-            if started is None or process.pid in spared:
-                continue
-            if process.create_time() >= started - CLOCK_SLACK_SECONDS:
-                left.append(process)
-    for process in left:
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, alive = psutil.wait_procs(left, timeout=LEFTOVERS_SECONDS)
-    for process in alive:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=LEFTOVERS_SECONDS)
-    return len(left)
-
-
-def _is_anothers(number: int, started: float) -> bool:
-    try:
-        return abs(psutil.Process(number).create_time() - started) > CLOCK_SLACK_SECONDS
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _with_descendants(roots: list[psutil.Process]) -> list[psutil.Process]:
+def with_descendants(roots: list[psutil.Process]) -> list[psutil.Process]:
+    """Processes, and all below them."""
     found = list(roots)
     for root in roots:
         with suppress(psutil.NoSuchProcess):

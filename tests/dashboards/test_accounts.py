@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -41,11 +42,20 @@ def clock() -> HandClock:
     return HandClock()
 
 
-@pytest.fixture
-def accounts(tmp_path: Path, clock: HandClock) -> Accounts:
-    made = Accounts(tmp_path / "accounts.db", clock)
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with one account: hashing a password is slow on purpose."""
+    path = tmp_path_factory.mktemp("prepared") / "accounts.db"
+    made = Accounts(path)
     made.add(FirstAccount("rena", Role.REVIEWER, PASSWORD))
-    return made
+    made.close()
+    return path
+
+
+@pytest.fixture
+def accounts(tmp_path: Path, clock: HandClock, prepared: Path) -> Accounts:
+    shutil.copy(prepared, tmp_path / "accounts.db")
+    return Accounts(tmp_path / "accounts.db", clock)
 
 
 def test_a_new_trial_gets_one_account_for_each_role_and_each_password_opens_it(tmp_path: Path) -> None:

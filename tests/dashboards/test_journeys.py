@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import http.client
 import re
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from conftest import Dashboard, drawn, run_dashboard, sign_in
-from example_snapshot import example_cases, example_snapshot, publish_example
+from conftest import Dashboard, run_dashboard, sign_in
+from example_snapshot import publish_example
 from playwright.sync_api import Page, expect
 
 from shadow.domain.home import Home
@@ -39,11 +38,6 @@ def test_a_viewer_who_is_first_on_a_fresh_server_gets_no_cases_by_deep_link(visi
         assert visitor.get_by_text("List the studies in").count() == 0
         assert visitor.locator("[data-box]").count() == 0
         assert visitor.locator("[data-testid=stDataFrame]").count() == 0
-        # The files of the pages are no pages of their own.
-        for path in ("/views/accounting", "/app", "/accounting.py"):
-            visitor.goto(fresh.url + path)
-            drawn(visitor)
-            assert visitor.locator("[data-testid=stDataFrame]").count() == 0
 
 
 def test_a_cell_of_the_heatmap_says_its_value(visitor: Page, dashboard: Dashboard) -> None:
@@ -111,15 +105,11 @@ def test_a_wrong_password_says_so_and_asks_again(visitor: Page, dashboard: Dashb
 
 
 def test_a_page_shows_a_new_snapshot_by_itself(visitor: Page, tmp_path: Path) -> None:
-    home = Home(tmp_path)
     for fresh in run_dashboard(tmp_path):
         sign_in(visitor, fresh, Role.VIEWER)
         expect(visitor.get_by_text("Nothing is published yet")).to_be_visible()
-        publish_example(home.snapshots)
+        publish_example(fresh.home.snapshots)
         expect(visitor.get_by_text("19 of 31 bleeds")).to_be_visible(timeout=REFRESHED_MS)
-        snapshot = dataclasses.replace(example_snapshot(example_cases()), planned_positives=2000)
-        publish_example(home.snapshots, snapshot)
-        expect(visitor.get_by_text("171 of 2,000")).to_be_visible(timeout=REFRESHED_MS)
 
 
 def request(dashboard: Dashboard, method: str, path: str, body: str = "", **headers: str) -> http.client.HTTPResponse:

@@ -11,7 +11,6 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
-
 from onnx import TensorProto, helper
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
@@ -90,7 +89,7 @@ def head_slice(
     position: float | None = None,
     pixels: np.ndarray | None = None,
     matrix: int = 32,
-    change: Callable[[Dataset], None] = lambda dataset: None,
+    change: Callable[[Dataset], None] = lambda _: None,
 ) -> Dataset:
     """One CT image of a fully described study; `change` has the last word."""
     dataset = Dataset()

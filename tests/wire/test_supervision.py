@@ -1,5 +1,6 @@
 """Supervision over real processes: small scripts that sleep, fork, ignore signals or end at once."""
 
+import json
 import os
 import signal
 import subprocess
@@ -245,3 +246,17 @@ def test_after_kill_9_of_the_supervisor_the_next_one_ends_what_it_left(tmp_path:
     with keeper(tmp_path, script("mirror", SLEEPER)):
         assert not runs(deaf)
         assert not runs(int(file.read_text()))
+
+
+def test_a_process_that_only_has_the_number_of_an_earlier_one_is_left_alone(tmp_path: Path) -> None:
+    with keeper(tmp_path, script("mirror", SLEEPER)):
+        record = json.loads((tmp_path / "supervisor.json").read_text())
+    other = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    try:
+        record["sessions"] = {str(other.pid): time.time() - 3_600}
+        (tmp_path / "supervisor.json").write_text(json.dumps(record))
+        with keeper(tmp_path, script("mirror", SLEEPER)):
+            assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()

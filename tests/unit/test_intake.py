@@ -1,0 +1,415 @@
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from head_ct import (
+    MACHINE_CLOSED_AT,
+    PSEUDONYMISER,
+    ROOT,
+    as_file,
+    head_slice,
+    head_study,
+    new_home,
+    protocol,
+    riverside,
+    spool_study,
+)
+from pydicom.config import disable_value_validation
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+
+from shadow.domain.errors import ConfigurationError, LaneBusy
+from shadow.domain.home import Home
+from shadow.domain.identifiers import Pseudonymiser
+from shadow.index_test.admission import Admission, admit_study
+from shadow.index_test.copies import copies_folder, read_copies, read_ready_study
+from shadow.index_test.instance import read_instance
+from shadow.index_test.intake import drain_admissions, model_queue
+from shadow.index_test.mirror import StudyManifest, manifest_path
+from shadow.store.events import Kind
+from shadow.store.ledger import Ledger
+from shadow.store.queue import WorkQueue
+from shadow.store.vault import Vault
+
+
+@dataclass
+class Door:
+    """An admission lane over one spool."""
+
+    home: Home
+    ledger: Ledger
+    vault: Vault
+
+    @property
+    def queue(self) -> WorkQueue:
+        return WorkQueue(self.home.queues / "admission")
+
+    def arrive(self, files: list[bytes], study: str = "1", **settings: object) -> StudyManifest:
+        manifest = spool_study(self.home, files, study=study, **settings)  # type: ignore[arg-type]
+        self.queue.put(f"{manifest.study_key}.r{manifest.revision}")
+        return manifest
+
+    def drain(self, pseudonymiser: Pseudonymiser = PSEUDONYMISER, **settings: object) -> int:
+        arguments: dict[str, object] = {
+            "home": self.home,
+            "ledger": self.ledger,
+            "vault": self.vault,
+            "sites": (riverside(),),
+            "protocol": protocol(),
+            "pseudonymiser": pseudonymiser,
+            "linger_seconds": 10.0,
+            "budget_seconds": 10.0,
+            "stop": lambda: not self.queue.ready(),
+        }
+        return drain_admissions(**(arguments | settings))  # type: ignore[arg-type]
+
+    def bodies(self, kind: Kind) -> list[dict[str, object]]:
+        return [json.loads(row.body or "") for row in self.ledger.since(0) if row.kind == kind]
+
+    def states(self) -> dict[str, str]:
+        refused = {str(one["study_key"]): str(one["reason"]) for one in self.bodies(Kind.EXCLUSION)}
+        return {
+            str(one["study_key"]): refused.get(str(one["study_key"]), "eligible") for one in self.bodies(Kind.STUDY)
+        }
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Door]:
+    home = new_home(tmp_path / "home")
+    vault = Vault(home.vault, bytes(32))
+    with Ledger(f"sqlite:///{home.ledger}", "head-ct") as ledger:
+        ledger.migrate()
+        yield Door(home, ledger, vault)
+    vault.close()
+
+
+def admit(home: Home, files: list[bytes], **settings: object) -> Admission:
+    manifest = spool_study(home, files, **settings)  # type: ignore[arg-type]
+    folder = manifest_path(home.spool, manifest.study_key, manifest.revision).parent
+    return admit_study(
+        manifest,
+        folder,
+        sites=(riverside(),),
+        protocol=protocol(),
+        pseudonymiser=PSEUDONYMISER,
+        studies_folder=home.studies,
+    )
+
+
+def one_slice_study(**changes: object) -> list[bytes]:
+    def change(dataset: Dataset) -> None:
+        for keyword, value in changes.items():
+            if value is None:
+                del dataset[keyword]
+            else:
+                setattr(dataset, keyword, value)
+
+    # Senders write what the standard forbids; pydicom must be told to write it too.
+    with disable_value_validation():
+        return [as_file(head_slice(change=change))]
+
+
+def test_an_eligible_study_is_recorded_copied_and_handed_to_every_model(door: Door) -> None:
+    manifest = door.arrive(head_study())
+    assert door.drain(protocol=protocol("first", "second")) == 1
+    (study,) = door.bodies(Kind.STUDY)
+    assert study == {
+        "schema": 1,
+        "study_key": manifest.study_key,
+        "revision": 1,
+        "supersedes": None,
+        "patient_key": PSEUDONYMISER.patient_key("RIVERSIDE", "MRN84736251"),
+        "accession_key": PSEUDONYMISER.accession_key("RIVERSIDE", "R1234"),
+        "site": "riverside",
+        "scanner": "riverside-ct-1",
+        "shift": "Night",
+        "acquired_at": "2026-09-01T07:14:01.250000Z",
+        "first_received_at": "2026-09-01T07:20:00.000000Z",
+        "closed_at": "2026-09-01T07:30:00.000000Z",
+        "machine_closed_at": MACHINE_CLOSED_AT.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "instance_count": 9,
+        "manifest_sha256": manifest.manifest_sha256,
+        "manufacturer": "SIEMENS",
+        "manufacturer_model_name": "Somatom",
+        "convolution_kernel": "H30s",
+        "kvp": 120.0,
+        "slice_thickness_mm": 5.0,
+        "patient_age_years": 74,
+        "patient_sex": "F",
+    }
+    for model in ("first", "second"):
+        (name,) = model_queue(door.home, model).ready()
+        ready = read_ready_study(model_queue(door.home, model).read(name))
+        copies = read_copies(copies_folder(door.home.studies, manifest.study_key, 1), ready.copies_sha256)
+        assert len(copies) == 9
+        assert {read_instance(one).text("PatientName") for one in copies.values()} == {""}
+        assert set(copies) == {read_instance(one).text("SOPInstanceUID") for one in copies.values()}
+    assert door.queue.ready() == []
+
+
+def test_identities_are_in_the_vault_and_nowhere_else(door: Door) -> None:
+    manifest = door.arrive(head_study())
+    door.drain()
+    patient = door.vault.get(PSEUDONYMISER.patient_key("RIVERSIDE", "MRN84736251"))
+    assert patient
+    assert dict(patient.values) == {
+        "PatientName": "Müller^Planted",
+        "PatientID": "MRN84736251",
+        "PatientBirthDate": "19520314",
+    }
+    study = door.vault.get(manifest.study_key)
+    assert study
+    assert dict(study.values)["StudyInstanceUID"] == f"{ROOT}.1"
+    accession = door.vault.get(PSEUDONYMISER.accession_key("RIVERSIDE", "R1234"))
+    assert accession
+    assert dict(accession.values)["AccessionNumber"] == "R00001234"
+    for path in [*door.home.studies.rglob("*"), *door.home.queues.rglob("*"), door.home.ledger]:
+        content = path.read_bytes() if path.is_file() else b""
+        for planted in (b"Planted", b"84736251", b"R00001234", ROOT.encode()):
+            assert planted not in content, path
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"Modality": "MR"}, "wrong_modality"),
+        ({"StudyDescription": "CT CHEST"}, "study_description_not_listed"),
+        ({"StudyDescription": None}, "study_description_not_listed"),
+        ({"StudyDescription": "CTA HEAD"}, "study_description_excluded"),
+        ({"PatientAge": "017Y"}, "age_below_minimum"),
+        ({"PatientAge": "011M"}, "age_below_minimum"),
+        ({"PatientAge": None, "PatientBirthDate": None}, "age_unknown"),
+        ({"PatientAge": None, "PatientBirthDate": "20080902"}, "age_below_minimum"),
+        ({"AcquisitionDate": "20260823", "StudyDate": "20260823", "AcquisitionTime": "195959"}, "outside_index_window"),
+        ({"AcquisitionDate": "20270901", "StudyDate": "20270901"}, "outside_index_window"),
+        ({"AcquisitionDate": None, "StudyDate": None}, "acquisition_time_unknown"),
+        ({"AcquisitionTime": "soon", "StudyTime": ""}, "acquisition_time_unknown"),
+    ],
+)
+def test_a_study_the_protocol_does_not_admit_is_counted_with_its_reason(
+    tmp_path: Path, changes: dict[str, object], reason: str
+) -> None:
+    admission = admit(new_home(tmp_path / "home"), one_slice_study(**changes))
+    assert admission.excluded
+    assert admission.excluded.reason == reason
+    assert admission.ready is None
+    assert list((tmp_path / "home" / "studies").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"PatientAge": "018Y"},
+        {"PatientAge": None, "PatientBirthDate": "20080831"},
+        {"AcquisitionDate": "20260823", "AcquisitionTime": "200000"},
+        {"StudyDescription": "Ct Brain routine"},
+    ],
+)
+def test_a_study_just_inside_every_limit_is_eligible(tmp_path: Path, changes: dict[str, object]) -> None:
+    assert admit(new_home(tmp_path / "home"), one_slice_study(**changes)).eligible
+
+
+@pytest.mark.parametrize(
+    ("changes", "acquired_at", "shift"),
+    [
+        ({}, datetime(2026, 9, 1, 7, 14, 1, 250_000, UTC), "Night"),
+        ({"TimezoneOffsetFromUTC": "-0500"}, datetime(2026, 9, 1, 8, 14, 1, 250_000, UTC), "Night"),
+        ({"AcquisitionTime": ""}, datetime(2026, 9, 1, 7, 10, tzinfo=UTC), "Night"),
+        ({"AcquisitionTime": "07"}, datetime(2026, 9, 1, 11, 0, tzinfo=UTC), "Day"),
+        ({"AcquisitionTime": "22:59:60"}, datetime(2026, 9, 2, 2, 59, 59, tzinfo=UTC), "Evening"),
+        ({"AcquisitionDate": "2026.09.01"}, datetime(2026, 9, 1, 7, 14, 1, 250_000, UTC), "Night"),
+    ],
+)
+def test_the_acquisition_instant_and_its_shift_follow_offset_and_site(
+    tmp_path: Path, changes: dict[str, object], acquired_at: datetime, shift: str
+) -> None:
+    closed = admit(new_home(tmp_path / "home"), one_slice_study(**changes)).closed
+    assert (closed.acquired_at, closed.shift) == (acquired_at, shift)
+
+
+def test_a_scanner_that_the_site_file_does_not_list_is_unlisted(tmp_path: Path) -> None:
+    assert admit(new_home(tmp_path / "home"), one_slice_study(StationName="NEW")).closed.scanner == "unlisted"
+
+
+def test_a_study_from_an_unknown_sender_is_excluded_and_pseudonymous(tmp_path: Path) -> None:
+    admission = admit(new_home(tmp_path / "home"), one_slice_study(), calling="STRANGER")
+    assert admission.excluded
+    assert admission.excluded.reason == "unknown_site"
+    assert (admission.closed.site, admission.closed.patient_key) == ("unknown", None)
+
+
+def test_a_study_without_an_accession_number_has_no_accession_key(tmp_path: Path) -> None:
+    admission = admit(new_home(tmp_path / "home"), one_slice_study(AccessionNumber=""))
+    assert admission.eligible
+    assert admission.closed.accession_key is None
+
+
+def test_a_centenarian_is_ninety_in_the_ledger(tmp_path: Path) -> None:
+    assert admit(new_home(tmp_path / "home"), one_slice_study(PatientAge="103Y")).closed.patient_age_years == 90
+
+
+def test_one_unreadable_instance_does_not_spoil_its_neighbours(door: Door) -> None:
+    files = head_study()
+    manifest = door.arrive([files[0], b"not DICOM at all", *files[2:]])
+    door.drain()
+    assert door.states() == {manifest.study_key: "eligible"}
+    (entry,) = door.bodies(Kind.AUDIT)
+    assert (entry["action"], entry["detail"]) == ("instance_unreadable", "not_dicom")
+    assert len(list(copies_folder(door.home.studies, manifest.study_key, 1).iterdir())) == 8
+
+
+def test_a_study_with_no_readable_instance_is_excluded_for_that(door: Door) -> None:
+    manifest = door.arrive([b"junk", b"more junk"])
+    door.drain()
+    assert door.states() == {manifest.study_key: "no_readable_instance"}
+
+
+def test_an_instance_that_changed_or_vanished_in_the_spool_is_a_finding(door: Door) -> None:
+    manifest = door.arrive(head_study())
+    folder = manifest_path(door.home.spool, manifest.study_key, 1).parent
+    (folder / "1.dcm").unlink()
+    (folder / "2.dcm").write_bytes((folder / "3.dcm").read_bytes())
+    door.drain()
+    assert sorted(str(one["detail"]) for one in door.bodies(Kind.AUDIT)) == ["changed_in_spool", "missing_in_spool"]
+    assert door.states() == {manifest.study_key: "eligible"}
+
+
+def test_captures_and_images_with_burned_in_text_are_not_copied(tmp_path: Path) -> None:
+    home = new_home(tmp_path / "home")
+    files = head_study()
+    files += [
+        as_file(head_slice(series="7", image_type=("DERIVED", "SECONDARY"))),
+        as_file(head_slice(series="8", change=lambda one: setattr(one, "BurnedInAnnotation", "YES"))),
+        as_file(head_slice(series="9", change=lambda one: setattr(one, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.7"))),
+    ]
+    admission = admit(home, files)
+    assert len(list(copies_folder(home.studies, admission.closed.study_key, 1).iterdir())) == 9
+
+
+def test_only_the_first_revision_goes_to_the_models(door: Door) -> None:
+    first = door.arrive(head_study(slices=6))
+    second = door.arrive(head_study(slices=8), revision=2)
+    assert door.drain() == 2
+    assert model_queue(door.home, "tiny").ready() == [f"{first.study_key}.r1"]
+    assert second.study_key == first.study_key
+    assert not copies_folder(door.home.studies, first.study_key, 2).exists()
+    assert [one["revision"] for one in door.bodies(Kind.STUDY)] == [1, 2]
+
+
+def test_admitting_again_after_a_crash_records_nothing_new_and_restores_the_copies(door: Door) -> None:
+    manifest = door.arrive(head_study())
+    door.drain()
+    head = door.ledger.head()
+    folder = copies_folder(door.home.studies, manifest.study_key, 1)
+    payload = model_queue(door.home, "tiny").read(f"{manifest.study_key}.r1")
+    next(folder.iterdir()).write_bytes(b"torn")
+    (folder / "stranger.dcm").write_bytes(b"")
+    door.queue.put(f"{manifest.study_key}.r1")
+    assert door.drain() == 1
+    assert door.ledger.head() == head
+    assert model_queue(door.home, "tiny").read(f"{manifest.study_key}.r1") == payload
+    assert len(read_copies(folder, read_ready_study(payload).copies_sha256)) == 9
+
+
+def test_what_is_recorded_stands_when_a_site_file_changed_in_between(door: Door) -> None:
+    manifest = door.arrive(head_study())
+    other = door.arrive(head_study("2"), study="2")
+    door.drain(sites=(riverside(),))
+    door.queue.put(f"{manifest.study_key}.r1")
+    third = door.arrive(head_study("3"), study="3")
+    renamed = replace(riverside(), identifier="renamed")
+    assert door.drain(sites=(renamed,)) == 2
+    assert [one["site"] for one in door.bodies(Kind.STUDY)] == ["riverside", "riverside", "renamed"]
+    (entry,) = door.bodies(Kind.AUDIT)
+    assert entry["action"] == "admission_conflict"
+    keys = {f"{one.study_key}.r1" for one in (manifest, other, third)}
+    assert set(model_queue(door.home, "tiny").ready()) == keys
+
+
+class Unfortunate(Pseudonymiser):
+    """Fails on one patient as no one foresaw."""
+
+    def patient_key(self, issuer: str, patient_id: str) -> str:
+        if patient_id == "POISON":
+            raise ZeroDivisionError
+        return super().patient_key(issuer, patient_id)
+
+
+def test_a_study_that_fails_three_times_is_excluded_and_its_neighbours_are_not(door: Door) -> None:
+    unfortunate = Unfortunate(b"a secret of thirty-two bytes, ok")
+    poison = door.arrive([as_file(head_slice(study="2", change=lambda one: setattr(one, "PatientID", "POISON")))], "2")
+    good = door.arrive(head_study())
+    assert door.drain(unfortunate) == 2
+    assert door.states() == {good.study_key: "eligible", poison.study_key: "admission_failed:ZeroDivisionError"}
+    assert door.queue.ready() == []
+
+
+def test_a_study_that_killed_its_process_three_times_is_excluded(door: Door) -> None:
+    killer, neighbour = door.arrive(head_study()), door.arrive(head_study("2"), study="2")
+    name = f"{killer.study_key}.r1"
+    for in_flight in (f"{name}\n{neighbour.study_key}.r1", name, name):
+        (door.home.queues / ".in-flight-admission").write_text(in_flight)
+        door.drain(stop=lambda: True)
+    assert door.states() == {killer.study_key: "admission_failed:process_died"}
+    assert door.drain() == 1
+    assert door.states()[neighbour.study_key] == "eligible"
+
+
+def test_a_disk_fault_leaves_the_lane_and_the_study_stays_in_the_queue(door: Door) -> None:
+    manifest = door.arrive(head_study())
+    obstacle = door.home.studies / manifest.study_key
+    obstacle.write_text("a file where a folder must be")
+    for _ in range(5):
+        with pytest.raises(OSError, match=r"director|exists"):
+            door.drain()
+    assert door.ledger.count(Kind.STUDY) == 0
+    obstacle.unlink()
+    assert door.drain() == 1
+    assert door.states() == {manifest.study_key: "eligible"}
+
+
+def test_a_wrong_site_file_stops_the_lane_instead_of_excluding_patients(door: Door) -> None:
+    door.arrive(head_study())
+    with pytest.raises(ConfigurationError):
+        door.drain(sites=(replace(riverside(), accession_rule="guess/0"),))
+    assert door.ledger.count(Kind.STUDY) == 0
+    assert len(door.queue.ready()) == 1
+
+
+def test_a_queue_entry_without_a_readable_manifest_is_on_record_and_does_not_block(door: Door) -> None:
+    door.queue.put("SNOWHERE.r1")
+    damaged, good = door.arrive(head_study()), door.arrive(head_study("2"), study="2")
+    manifest_path(door.home.spool, damaged.study_key, 1).write_bytes(b"{}")
+    assert door.drain() == 3
+    assert {str(one["detail"]) for one in door.bodies(Kind.AUDIT)} == {"manifest_missing", "manifest_damaged"}
+    assert door.states() == {good.study_key: "eligible"}
+
+
+def test_a_lane_is_held_by_one_process_at_a_time(door: Door) -> None:
+    with door.queue.lane(), pytest.raises(LaneBusy):
+        door.drain()
+
+
+def test_the_lane_leaves_when_nothing_comes(door: Door) -> None:
+    assert door.drain(linger_seconds=0.2, stop=lambda: False) == 0
+
+
+def test_no_file_of_the_pydicom_collection_stops_admission(door: Door) -> None:
+    folder = Path(str(get_testdata_file("MR_small.dcm"))).parent
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size < 300_000)
+    for number, path in enumerate(paths):
+        door.arrive([path.read_bytes()], study=str(number))
+    assert door.drain(budget_seconds=60.0) == len(paths)
+    assert len(door.states()) == len(paths)
+    assert not [reason for reason in door.states().values() if reason.startswith("admission_failed")]
+
+
+def test_a_study_is_the_same_whatever_the_order_of_its_instances(tmp_path: Path) -> None:
+    files = head_study()
+    one = admit(new_home(tmp_path / "one"), files)
+    two = admit(new_home(tmp_path / "two"), files[::-1])
+    assert replace(one.closed, manifest_sha256="") == replace(two.closed, manifest_sha256="")
+    assert one.ready == two.ready

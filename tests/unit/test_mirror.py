@@ -1,0 +1,375 @@
+"""Sorting into studies, completion and recovery, on real files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from shadow.domain.errors import LedgerConflict, SetupError, StoreError
+from shadow.domain.identifiers import Pseudonymiser
+from shadow.index_test.arrival import Arrival, AssociationRejected, Report
+from shadow.index_test.completion import SECONDS_HELD_OPEN_BY_AN_ASSOCIATION, Completion
+from shadow.index_test.mirror import Mirror, digest_of, manifest_path, read_manifest, write_manifest
+from shadow.index_test.mirror_worker import TITLES_RECORDED_A_DAY, MirrorWorker
+from shadow.index_test.spool import Offer, Receipt, Spool, SpooledInstance
+from shadow.store.events import Audited, Event
+from shadow.store.queue import WorkQueue
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+ROUTER = "RIVER_ROUTER"
+PSEUDONYMISER = Pseudonymiser(b"a site secret of more than 32 bytes..")
+SOP_INSTANCE_UID = b"\x08\0\x18\0UI\x08\x001.2.3.1\0"
+SEQUENCE_IN_SEQUENCE = b"\x08\0\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff"
+TRIAL_START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+class SteppingClock:
+    """Each look is a minute later."""
+
+    def __init__(self) -> None:
+        self._looks = 0
+
+    def now(self) -> datetime:
+        self._looks += 1
+        return TRIAL_START + timedelta(minutes=self._looks)
+
+
+def encoded(study: str | None, instance: str, comment: str = "") -> bytes:
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = UID(CT), UID(instance)
+    if study is not None:
+        dataset.StudyInstanceUID = UID(study)
+    dataset.ImageComments = comment
+    buffer = BytesIO()
+    dataset.save_as(buffer, implicit_vr=False, little_endian=True)
+    return buffer.getvalue()
+
+
+def open_spool(root: Path) -> Spool:
+    return Spool(root / "spool", (ROUTER,), minimum_free_bytes=0, maximum_object_bytes=1 << 20)
+
+
+@dataclass
+class Bench:
+    """A spool and its mirror, as one process has them."""
+
+    root: Path
+    spool: Spool
+    mirror: Mirror
+    queue: WorkQueue
+    recorded: list[Event]
+
+    def receive(self, content: bytes, instance: str) -> Arrival:
+        receipt, file = self.spool.receive(Offer(ROUTER, CT, instance, EXPLICIT_LITTLE_ENDIAN, memoryview(content)))
+        assert receipt is Receipt.STORED
+        return Arrival(ROUTER, file, at=0.0)
+
+    def sort(self, study: str, instance: str, comment: str = "") -> None:
+        self.mirror.sort(self.receive(encoded(study, instance, comment), instance))
+
+    def restart(self) -> list[Arrival]:
+        """What a process that was killed here leaves to the next one."""
+        self.spool.close()
+        again = bench(self.root)
+        self.spool, self.mirror, self.queue = again.spool, again.mirror, again.queue
+        return self.mirror.recover()
+
+    def path(self, study: str, revision: int = 1) -> Path:
+        return manifest_path(self.root / "spool", PSEUDONYMISER.study_key(study), revision)
+
+    def listed(self, study: str, revision: int = 1) -> list[str]:
+        return [one.sop_instance_uid for one in read_manifest(self.path(study, revision)).instances]
+
+    def close(self, study: str) -> None:
+        self.mirror.close(PSEUDONYMISER.study_key(study))
+
+    def due(self) -> list[str]:
+        return self.mirror.due(float("inf"))
+
+
+def bench(root: Path, record: Callable[[Sequence[Event]], object] | None = None) -> Bench:
+    spool, queue, recorded = open_spool(root), WorkQueue(root / "queue"), list[Event]()
+    mirror = Mirror(spool, queue, PSEUDONYMISER, SteppingClock(), 60.0, record or recorded.extend)
+    return Bench(root, spool, mirror, queue, recorded)
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Iterator[Bench]:
+    found = bench(tmp_path)
+    yield found
+    found.spool.close()
+
+
+def test_an_open_study_is_due_after_its_quiet_period_and_not_a_moment_before() -> None:
+    completion = Completion(quiet_period_seconds=60.0)
+    completion.touch("S1", 100.0, None)
+    completion.touch("S2", 90.0, None)
+    assert completion.due(149.9) == []
+    assert completion.due(150.0) == ["S2"]
+    assert completion.due(160.0) == ["S2", "S1"]
+    completion.touch("S2", 155.0, None)
+    assert completion.due(160.0) == ["S1"]
+    completion.forget("S1")
+    assert completion.due(1000.0) == ["S2"]
+
+
+def test_an_open_association_holds_its_studies_open_but_not_for_ever() -> None:
+    completion = Completion(quiet_period_seconds=60.0)
+    open_associations = {"router"}
+    completion.touch("S1", 0.0, lambda: "router" in open_associations)
+    completion.touch("S2", 0.0, None)
+    assert completion.due(1000.0) == ["S2"]
+    assert completion.due(SECONDS_HELD_OPEN_BY_AN_ASSOCIATION - 1) == ["S2"]
+    assert completion.due(SECONDS_HELD_OPEN_BY_AN_ASSOCIATION) == ["S1", "S2"]
+    open_associations.clear()
+    assert completion.due(1000.0) == ["S1", "S2"]
+
+
+def test_a_manifest_is_read_as_it_was_written_and_its_digest_can_be_recomputed(one: Bench) -> None:
+    for number in (10, 9, 1):
+        one.sort("1.2.3", f"1.2.3.{number}")
+    one.close("1.2.3")
+    manifest = read_manifest(one.path("1.2.3"))
+    lines = sorted(f"{instance.sop_instance_uid} {instance.sha256}\n" for instance in manifest.instances)
+    assert manifest.manifest_sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert manifest.first_received_at == TRIAL_START + timedelta(minutes=1)
+    assert manifest.closed_at == TRIAL_START + timedelta(minutes=2)
+    assert abs(manifest.machine_closed_at - datetime.now(UTC)) < timedelta(minutes=1)
+    write_manifest(one.root / "copy.json", manifest)
+    assert read_manifest(one.root / "copy.json") == manifest
+
+
+def test_a_manifest_that_was_edited_is_refused(one: Bench) -> None:
+    one.sort("1.2.3", "1.2.3.1")
+    one.close("1.2.3")
+    path = one.path("1.2.3")
+    path.write_text(path.read_text().replace("1.2.3.1", "1.2.3.2"))
+    with pytest.raises(StoreError, match="digest"):
+        read_manifest(path)
+    path.write_text("{}")
+    with pytest.raises(StoreError, match="not a manifest"):
+        read_manifest(path)
+
+
+def test_the_digest_of_a_manifest_depends_on_every_instance_and_not_on_their_order() -> None:
+    first, second = SpooledInstance("a", "1.2", "0a"), SpooledInstance("b", "1.3", "0b")
+    assert digest_of([first, second]) == digest_of([second, first])
+    assert digest_of([first, second]) != digest_of([first])
+    assert digest_of([first, second]) != digest_of([first, replace(second, sha256="0c")])
+
+
+def test_what_was_acknowledged_but_not_sorted_is_sorted_after_a_restart(one: Bench) -> None:
+    for number in range(3):
+        one.receive(encoded("1.2.3", f"1.2.3.{number}"), f"1.2.3.{number}")
+    arrivals = one.restart()
+    assert [arrival.file.split("~")[0] for arrival in arrivals] == ["1.2.3.0", "1.2.3.1", "1.2.3.2"]
+    for arrival in arrivals:
+        one.mirror.sort(arrival)
+    one.close("1.2.3")
+    assert one.listed("1.2.3") == ["1.2.3.0", "1.2.3.1", "1.2.3.2"]
+
+
+def test_an_open_study_is_open_after_a_restart_and_keeps_when_and_from_whom_it_came(one: Bench) -> None:
+    one.sort("1.2.3", "1.2.3.1")
+    (marker,) = (one.root / "spool" / "open").iterdir()
+    marker.write_text(marker.read_text().replace("00:01:00", "00:00:30"))
+    assert one.restart() == []
+    assert one.due() == [PSEUDONYMISER.study_key("1.2.3")]
+    one.close("1.2.3")
+    manifest = read_manifest(one.path("1.2.3"))
+    assert manifest.calling_ae_title == ROUTER
+    assert manifest.first_received_at == TRIAL_START + timedelta(seconds=30)
+
+
+def test_a_half_written_object_of_a_killed_process_is_removed_at_the_next_start(one: Bench) -> None:
+    part = one.spool.arrived_from(ROUTER) / "0.part"
+    part.write_bytes(b"half")
+    assert one.restart() == []
+    assert not part.exists()
+
+
+def test_a_closed_revision_that_was_not_queued_before_the_kill_is_queued_at_the_next_start(
+    one: Bench,
+) -> None:
+    one.sort("1.2.3", "1.2.3.1")
+    (marker,) = (one.root / "spool" / "open").iterdir()
+    content = marker.read_bytes()
+    one.close("1.2.3")
+    (name,) = one.queue.ready()
+    one.queue.done(name)
+    marker.write_bytes(content)  # the state between the manifest and the queue
+    one.restart()
+    assert one.queue.ready() == [name] == [f"{PSEUDONYMISER.study_key('1.2.3')}.r1"]
+    assert not marker.exists()
+    assert one.due() == []
+
+
+def test_a_restart_does_not_queue_again_what_was_queued(one: Bench) -> None:
+    one.sort("1.2.3", "1.2.3.1")
+    one.close("1.2.3")
+    one.queue.done(one.queue.ready()[0])
+    one.restart()
+    assert one.queue.ready() == []
+
+
+def test_a_late_instance_of_a_killed_process_makes_revision_two_after_the_restart(one: Bench) -> None:
+    one.sort("1.2.3", "1.2.3.1")
+    one.close("1.2.3")
+    one.sort("1.2.3", "1.2.3.2")
+    one.restart()
+    one.close("1.2.3")
+    assert one.listed("1.2.3", 1) == ["1.2.3.1"]
+    assert one.listed("1.2.3", 2) == ["1.2.3.1", "1.2.3.2"]
+    assert read_manifest(one.path("1.2.3", 2)).supersedes == 1
+
+
+def test_other_bytes_after_closing_are_kept_and_counted_but_make_no_revision(one: Bench) -> None:
+    one.sort("1.2.3", "1.2.3.1", "first")
+    one.close("1.2.3")
+    one.sort("1.2.3", "1.2.3.1", "other")
+    one.sort("1.2.3", "1.2.3.1", "first")
+    assert one.due() == []
+    assert [event.action for event in one.recorded if isinstance(event, Audited)] == ["instance_conflict"]
+    assert len(list(one.root.glob("spool/studies/*/other/*.dcm"))) == 1
+    assert list(one.root.glob("spool/arrived/*/*")) == []
+
+
+def test_instances_that_came_while_the_queue_refused_are_closed_as_the_next_revision(one: Bench) -> None:
+    one.sort("1.2.3", "1.2.3.1")
+    (one.root / "queue").rename(one.root / "gone")
+    with pytest.raises(OSError, match="No such file"):
+        one.close("1.2.3")
+    one.sort("1.2.3", "1.2.3.2")
+    (one.root / "gone").rename(one.root / "queue")
+    one.close("1.2.3")
+    assert one.due() != []
+    one.close("1.2.3")
+    assert (one.listed("1.2.3", 1), one.listed("1.2.3", 2)) == (["1.2.3.1"], ["1.2.3.1", "1.2.3.2"])
+    assert len(one.queue.ready()) == 2
+
+
+HOSTILE = ["badVR.dcm", "no_meta_group_length.dcm", "ExplVR_BigEndNoMeta.dcm", "UN_sequence.dcm", "rtplan.dcm"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_file_stops_the_mirror_and_its_neighbours_pass(one: Bench, name: str) -> None:
+    path = get_testdata_file(name)
+    assert isinstance(path, str)
+    one.mirror.sort(one.receive(Path(path).read_bytes()[:50_000], "1.2.3.1"))
+    one.sort("1.2.3", "1.2.3.2")
+    one.close("1.2.3")
+    assert one.listed("1.2.3") == ["1.2.3.2"]
+    (quarantined,) = one.root.glob("spool/quarantine/*.dcm")
+    (audit,) = one.recorded
+    assert isinstance(audit, Audited)
+    assert (audit.action, audit.actor) == ("instance_quarantined", "mirror")
+    assert audit.identifier == f"instance:{audit.object[:32]}"
+    assert audit.object == hashlib.sha256(quarantined.read_bytes()).hexdigest()
+    reason = json.loads(quarantined.with_name(quarantined.name + ".reason.json").read_text())
+    assert (reason["reason"], reason["calling_ae_title"]) == (audit.detail, ROUTER)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (encoded(None, "1.2.3.1"), "no_study_instance_uid"),
+        (encoded("1.2.3", "1.2.3.9"), "sop_instance_uid_differs_from_command"),
+        (encoded("1.2.3", "1.2.3.1").replace(b"1.2.3\0", b"1/2.3\0"), "invalid_study_instance_uid"),
+        (SOP_INSTANCE_UID + SEQUENCE_IN_SEQUENCE * 3000, "undecodable_data_set"),
+        (SOP_INSTANCE_UID + b"\x08\0\x20\0OB\0\0\xff\xff\xff\xff", "sop_instance_uid_differs_from_command"),
+    ],
+)
+def test_the_quarantine_says_why(one: Bench, content: bytes, reason: str) -> None:
+    one.mirror.sort(one.receive(content, "1.2.3.1"))
+    assert [event.detail for event in one.recorded if isinstance(event, Audited)] == [reason]
+
+
+def test_a_file_stays_where_it_is_until_the_ledger_has_its_quarantine(tmp_path: Path) -> None:
+    answers: list[Exception | None] = [StoreError("busy"), None]
+    recorded: list[Event] = []
+
+    def record(events: Sequence[Event]) -> None:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+        recorded.extend(events)
+
+    refusing = bench(tmp_path, record)
+    inbox: SimpleQueue[Report] = SimpleQueue()
+    worker = MirrorWorker(refusing.mirror, inbox, record)
+    inbox.put(refusing.receive(encoded(None, "1.2.3.1"), "1.2.3.1"))
+    inbox.put(refusing.receive(encoded("1.2.3", "1.2.3.2"), "1.2.3.2"))
+    worker.work(0.0)
+    assert recorded == []
+    assert len(list(tmp_path.glob("spool/arrived/*/*.dcm"))) == 1
+    assert len(list(tmp_path.glob("spool/studies/*/*.dcm"))) == 1
+    worker.work(0.0)
+    assert len(recorded) == 1
+    assert list(tmp_path.glob("spool/arrived/*/*.dcm")) == []
+    refusing.spool.close()
+
+
+def test_a_quarantine_already_on_record_with_another_reason_does_not_block_the_file(tmp_path: Path) -> None:
+    def record(events: Sequence[Event]) -> None:
+        raise LedgerConflict("the first content stands")
+
+    conflicting = bench(tmp_path, record)
+    conflicting.mirror.sort(conflicting.receive(encoded(None, "1.2.3.1"), "1.2.3.1"))
+    assert len(list(tmp_path.glob("spool/quarantine/*.dcm"))) == 1
+    conflicting.spool.close()
+
+
+def test_a_peer_that_knocks_for_ever_does_not_fill_the_ledger(one: Bench) -> None:
+    inbox: SimpleQueue[Report] = SimpleQueue()
+    worker = MirrorWorker(one.mirror, inbox, one.recorded.extend)
+    for number in range(1000):
+        inbox.put(AssociationRejected(f"PEER{number}", "calling_ae_title"))
+        inbox.put(AssociationRejected("PEER0", "calling_ae_title"))
+    worker.work(0.0)
+    assert len(one.recorded) == TITLES_RECORDED_A_DAY + 1
+
+
+def test_the_spool_holds_one_process_only(tmp_path: Path) -> None:
+    with open_spool(tmp_path), pytest.raises(SetupError):
+        open_spool(tmp_path)
+    open_spool(tmp_path).close()
+
+
+@pytest.mark.parametrize("title", ["..", ".", "../..", "/etc", "A B", "ROUTER-1"])
+def test_an_ae_title_names_a_folder_directly_under_the_arrived_ones(tmp_path: Path, title: str) -> None:
+    with Spool(tmp_path, (title,), minimum_free_bytes=0, maximum_object_bytes=1 << 20) as spool:
+        folder = spool.arrived_from(title)
+        assert folder.resolve().parent == (tmp_path / "arrived").resolve()
+        offer = Offer(title, CT, "1.2.3.1", EXPLICIT_LITTLE_ENDIAN, memoryview(b"\0" * 8))
+        _, file = spool.receive(offer)
+        assert spool.waiting() == [(title, file)]
+
+
+def test_an_empty_data_set_is_refused(one: Bench) -> None:
+    offer = Offer(ROUTER, CT, "1.2.3.1", EXPLICIT_LITTLE_ENDIAN, memoryview(b"\0" * 7))
+    assert one.spool.receive(offer) == (Receipt.EMPTY, "")
+
+
+def test_a_disk_that_fails_in_the_middle_of_an_object_leaves_nothing_behind(one: Bench) -> None:
+    offer = Offer(ROUTER, CT, "1.2.3.1", EXPLICIT_LITTLE_ENDIAN, memoryview(b"\0" * 200_000))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        assert one.spool.receive(offer) == (Receipt.WRITE_FAILED, "")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in (one.root / "spool").rglob("*") if path.is_file()] == [".lock"]
+    assert one.spool.receive(offer)[0] is Receipt.STORED

@@ -1,0 +1,110 @@
+import pytest
+from head_ct import ROOT, RULES, as_file, head_slice
+from pydicom.dataset import Dataset
+
+from shadow.domain.errors import NotEvaluable
+from shadow.index_test.instance import Instance, read_instance
+from shadow.index_test.series import ChosenSeries, Verdict, choose_series
+
+
+def series(number: str, slices: int = 8, **settings: object) -> list[Instance]:
+    return [
+        read_instance(as_file(head_slice(series=number, number=one, **settings)))  # type: ignore[arg-type]
+        for one in range(1, slices + 1)
+    ]
+
+
+def verdicts(chosen: ChosenSeries) -> dict[str, str]:
+    return {one.series_key.rpartition(".")[2]: one.verdict.value for one in chosen.verdicts}
+
+
+def refusal(instances: list[Instance]) -> str:
+    with pytest.raises(NotEvaluable) as caught:
+        choose_series(instances, RULES)
+    assert caught.value.reason == "no_series_qualifies"
+    return caught.value.detail
+
+
+def changed(keyword: str, value: object) -> dict[str, object]:
+    def change(dataset: Dataset) -> None:
+        if value is None:
+            del dataset[keyword]
+        else:
+            setattr(dataset, keyword, value)
+
+    return {"change": change}
+
+
+def test_the_series_nearest_to_the_preferred_thickness_feeds_the_model() -> None:
+    chosen = choose_series(
+        [*series("2", thickness=1.0), *series("3", thickness=4.0), *series("4", thickness=7.0)], RULES
+    )
+    assert chosen.series_key == f"{ROOT}.1.3"
+    assert verdicts(chosen) == {"2": "not_preferred", "3": "chosen", "4": "not_preferred"}
+    assert len(chosen.slices) == 8
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "chosen"),
+    [
+        ({"thickness": 4.0}, {"thickness": 6.0, "slices": 9}, "3"),
+        ({"thickness": 4.0}, {"thickness": 6.0}, "2"),
+        ({"thickness": 5.0, "slices": 20}, {"thickness": 6.0}, "2"),
+    ],
+)
+def test_a_tie_is_broken_by_slices_then_by_number(one: dict[str, object], two: dict[str, object], chosen: str) -> None:
+    instances = [*series("2", **one), *series("3", **two)]  # type: ignore[arg-type]
+    for ordered in (instances, instances[::-1]):
+        assert choose_series(ordered, RULES).series_key == f"{ROOT}.1.{chosen}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict"),
+    [
+        ({"image_type": ("ORIGINAL", "PRIMARY", "LOCALIZER")}, Verdict.LOCALIZER),
+        ({"image_type": ("DERIVED", "PRIMARY", "AXIAL")}, Verdict.DERIVED),
+        ({"image_type": ("ORIGINAL", "SECONDARY", "AXIAL")}, Verdict.DERIVED),
+        ({"image_type": ("ORIGINAL", "PRIMARY", "AXIAL", "MPR")}, Verdict.DERIVED),
+        ({"slices": 5}, Verdict.TOO_FEW_SLICES),
+        ({"thickness": 10.5}, Verdict.TOO_THICK),
+        (changed("SliceThickness", None), Verdict.NO_SLICE_THICKNESS),
+        (changed("SliceThickness", "0"), Verdict.NO_SLICE_THICKNESS),
+        (changed("BurnedInAnnotation", "YES"), Verdict.BURNED_IN),
+        (changed("ImageOrientationPatient", None), Verdict.NO_GEOMETRY),
+        (changed("ImagePositionPatient", None), Verdict.NO_GEOMETRY),
+        (changed("ImageOrientationPatient", ["1", "0", "0", "1", "0", "0"]), Verdict.NO_GEOMETRY),
+        (changed("ImageOrientationPatient", ["1", "0", "0", "0", "0", "-1"]), Verdict.NOT_AXIAL),
+        (changed("SOPClassUID", "1.2.840.10008.5.1.4.1.1.4"), Verdict.WRONG_SOP_CLASS),
+    ],
+)
+def test_a_series_that_cannot_feed_the_model_is_named_with_its_reason(
+    settings: dict[str, object], verdict: Verdict
+) -> None:
+    unfit = series("2", **settings)  # type: ignore[arg-type]
+    assert refusal(unfit) == f"{verdict.value}=1"
+    chosen = choose_series([*unfit, *series("3")], RULES)
+    assert verdicts(chosen) == {"2": verdict.value, "3": "chosen"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"slices": 6},
+        {"thickness": 10.0},
+        {"image_type": ("ORIGINAL", "PRIMARY")},
+        changed("ImageType", None),
+        changed("ImageOrientationPatient", ["1", "0", "0", "0", "0.866", "-0.5"]),
+    ],
+)
+def test_a_series_just_inside_every_limit_is_chosen(settings: dict[str, object]) -> None:
+    assert choose_series(series("2", **settings), RULES).verdicts[0].verdict is Verdict.CHOSEN  # type: ignore[arg-type]
+
+
+def test_a_localizer_among_the_slices_is_left_out_of_its_series() -> None:
+    localizer = read_instance(as_file(head_slice(number=40, image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"))))
+    chosen = choose_series([localizer, *series("2")], RULES)
+    assert len(chosen.slices) == chosen.verdicts[0].slices == 8
+
+
+def test_a_study_without_any_image_has_no_series() -> None:
+    assert refusal([]) == ""
