@@ -6,14 +6,12 @@ that no rule of the protocol covers, carry no verdict and no colour.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 from shadow.assessment.snapshot import CriterionResult, Group, Proportion, Snapshot, Verdict
 
-_SCOPE_OF_DIMENSION = {"all": "all sites", "cell": "every scanner and shift"}
-_FLOOR_IN_RULE = re.compile(r"(\d+(?:\.\d+)?) ?%")
+_SCOPE_OF_DIMENSION = {"all": "all", "cell": "scanner-and-shift"}
 
 
 class Measure(StrEnum):
@@ -78,18 +76,8 @@ def is_enough(group: Group, measure: Measure, minimum: int) -> bool:
 def rule_for(snapshot: Snapshot, measure: Measure, dimension: str) -> CriterionResult | None:
     """The protocol's rule for this measure in groups of this dimension, or None."""
     scope = _SCOPE_OF_DIMENSION.get(dimension)
-    title = f"{measure.value}, {scope}"
-    return next((one for one in snapshot.criteria if one.title == title), None)
-
-
-def floor_of(criterion: CriterionResult) -> float | None:
-    """The floor that a rule names in words, as a share; None where it names none.
-
-    >>> _FLOOR_IN_RULE.findall("lower limit at least 80%")
-    ['80']
-    """
-    found = _FLOOR_IN_RULE.search(criterion.rule)
-    return float(found.group(1)) / 100.0 if found else None
+    wanted = (measure.value.lower(), scope)
+    return next((one for one in snapshot.criteria if (one.measure, one.scope) == wanted), None)
 
 
 def standing_of(snapshot: Snapshot, group: Group, measure: Measure) -> Standing:

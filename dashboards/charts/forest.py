@@ -11,7 +11,7 @@ import pandas as pd
 from dashboards import figures
 from dashboards.charts import looks
 from dashboards.charts.heatmap import cell_in_words
-from dashboards.standing import LOOKS, Measure, Standing, floor_of, measured, rule_for, standing_of
+from dashboards.standing import LOOKS, Measure, Standing, measured, rule_for, standing_of
 from shadow.assessment.snapshot import Group, Snapshot
 
 ROW_HEIGHT = 27
@@ -64,7 +64,11 @@ def _row(snapshot: Snapshot, group: Group, measure: Measure) -> dict[str, str | 
 
 
 def _plot(rows: pd.DataFrame, y: alt.Y, snapshot: Snapshot, dimension: str, measure: Measure) -> alt.LayerChart:
-    lowest = min((value for value in rows["lower"] if value is not None), default=0.0)
+    criterion = rule_for(snapshot, measure, dimension) or rule_for(snapshot, measure, "all")
+    floor = criterion.floor if criterion else None
+    # The axis also holds the criterion with some room, so that its line never hides in the frame.
+    on_axis = [value for value in rows["lower"] if value is not None] + ([floor - 0.02] if floor is not None else [])
+    lowest = min(on_axis, default=0.0)
     scale = alt.Scale(domain=[max(0.0, int(lowest * 10) / 10), 1.0], nice=False)
     axis = alt.Axis(format=".0%", orient="bottom", tickCount=6)
     x = alt.X("estimate:Q", title=measure.value, scale=scale, axis=axis)
@@ -87,8 +91,6 @@ def _plot(rows: pd.DataFrame, y: alt.Y, snapshot: Snapshot, dimension: str, meas
         x=x, shape=shape, tooltip=[alt.Tooltip("words:N", title=" ")]
     )
     layers = [bars, points]
-    criterion = rule_for(snapshot, measure, dimension) or rule_for(snapshot, measure, "all")
-    floor = floor_of(criterion) if criterion else None
     if floor is not None:
         line = alt.Chart(pd.DataFrame({"floor": [floor], "words": [f"criterion: {figures.percent(floor)}"]}))
         rule = line.mark_rule(strokeDash=[5, 4], strokeWidth=1.5, color=looks.RULE_INK)

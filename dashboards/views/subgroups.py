@@ -12,7 +12,7 @@ from dashboards.access import EVERYONE, require
 from dashboards.charts import forest as forest_chart
 from dashboards.charts import heatmap as heatmap_chart
 from dashboards.components.page_frame import opening
-from dashboards.standing import LOOKS, Measure, Standing, floor_of, is_enough, measured, rule_for, standing_of
+from dashboards.standing import LOOKS, Measure, Standing, is_enough, measured, rule_for, standing_of
 from shadow.assessment.snapshot import Group, Published, Snapshot
 
 QUESTION = "Where does the AI do worse?"
@@ -109,8 +109,7 @@ def _legend(snapshot: Snapshot, measure: Measure) -> None:
     if rule is None:
         words = [(Standing.NOT_JUDGED, f"the protocol sets no rule for {measure.value.lower()} in a single cell")]
     else:
-        floor = floor_of(rule)
-        at = "the floor" if floor is None else figures.percent(floor)
+        at = figures.percent(rule.floor)
         words = [
             (Standing.MET, f"exact interval wholly at or above {at}"),
             (Standing.NOT_YET_KNOWN, f"exact interval spans {at}"),

@@ -48,7 +48,11 @@ def judge_criterion(criterion: Criterion, groups: Sequence[Group], plural: str) 
     return CriterionResult(
         identifier=criterion.identifier,
         title=f"{criterion.measure.value.capitalize()}, {where}",
-        rule=f"lower limit at least {criterion.floor:.0%}",
+        measure=criterion.measure.value,
+        scope=criterion.scope.value,
+        floor=criterion.floor,
+        confidence=criterion.confidence,
+        rule=f"lower limit at least {criterion.floor * 100:g}%",
         scope_label=shown.label,
         proportion=proportion,
         exact_lower=limits.lower if limits else None,

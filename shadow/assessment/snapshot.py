@@ -181,6 +181,8 @@ class CriterionResult:
 
     Attributes:
         identifier, title: of the rule.
+        measure: sensitivity or specificity. scope: all or scanner-and-shift. floor: the limit, a share.
+        confidence: of the exact interval, two-sided.
         rule: the rule in words, for example `lower limit at least 85 %`.
         scope_label: what it was judged on; for a cell rule the worst judged cell.
         proportion: observed, with the Wilson interval for display.
@@ -191,6 +193,10 @@ class CriterionResult:
 
     identifier: str
     title: str
+    measure: str
+    scope: str
+    floor: float
+    confidence: float
     rule: str
     scope_label: str
     proportion: Proportion

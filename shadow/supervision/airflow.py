@@ -86,6 +86,8 @@ def base_environment(home: Home, inherited: Mapping[str, str]) -> dict[str, str]
         "SHADOW_HOME": str(home.root.absolute()),
         "PYTHONPATH": os.pathsep.join([package, *known]),
         "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": "1",  # every lane is one process: threads of its arithmetic would only fight each other
+        "OPENBLAS_NUM_THREADS": "1",
         "NO_PROXY": OWN_SERVERS,
         "no_proxy": OWN_SERVERS,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)]),

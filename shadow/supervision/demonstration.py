@@ -199,7 +199,8 @@ def _watch(
             for step in steps:
                 bars.update(tasks[step.name], completed=step.done, total=step.of)
             if not console.is_terminal and time.monotonic() >= next_line:
-                console.print("; ".join(f"{one.name.lower()} {one.done} of {one.of or '?'}" for one in steps))
+                told = (f"{one.name.lower()} {one.done} of {one.of or '?'}" for one in steps)
+                console.print("; ".join(told), soft_wrap=True, highlight=False)
                 next_line += LINE_SECONDS
             if hospital.running:
                 continue

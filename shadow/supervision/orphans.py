@@ -1,8 +1,8 @@
 """What a dead process leaves behind: found among our own children, and ended.
 
-Airflow's tasks change their process group but not their session; PostgreSQL's servers change their session but
-seldom live longer than a look. So both are noted: who led a session, and who stood below a supervised process
-when last looked at. Names and environments say nothing, since both programs overwrite them.
+Airflow's tasks change their process group but not their session; PostgreSQL's children change their session,
+and leave by themselves when their parent dies. So both are noted: who led a session, and who stood below a
+supervised process when last looked at. Names and environments say nothing: both programs overwrite them.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shadow.assessment.snapshot import (
+    CriterionResult,
     Flow,
     Group,
     IndexState,
@@ -39,7 +40,8 @@ def print_snapshot(published: Published, console: Console) -> None:
     console.print(f"\n{answer_sentence(snapshot)}\n", highlight=False)
     _print_flow(snapshot.flow, console)
     console.print(_cells(snapshot))
-    console.print(_criteria(snapshot))
+    _print_criteria(snapshot, console)
+    console.print()
     console.print(latency_sentence(snapshot), highlight=False)
     for problem in (
         *snapshot.flow.broken_sums(),
@@ -159,20 +161,18 @@ def _cell(group: Group | None) -> str:
     return f"[{style}]{sensitivity.estimate:.0%}[/] {sensitivity.count}/{sensitivity.of}"
 
 
-def _criteria(snapshot: Snapshot) -> Table:
-    table = Table(title="\nAcceptance criteria (exact intervals)", title_justify="left")
-    for heading in ("Criterion", "Rule", "Judged on", "Observed", "Exact limits", "Status"):
-        table.add_column(heading)
+def _print_criteria(snapshot: Snapshot, console: Console) -> None:
+    console.print("\n[italic]Acceptance criteria, judged by exact intervals at one look[/]")
     for one in snapshot.criteria:
         mark, style = VERDICT_MARKS[one.verdict]
-        observed = one.proportion
-        limits = "" if one.exact_lower is None else f"{one.exact_lower:.1%} to {one.exact_upper:.1%}"
-        table.add_row(
-            one.title,
-            one.rule,
-            one.scope_label,
-            "none yet" if observed.estimate is None else f"{observed.estimate:.1%} ({observed.count}/{observed.of})",
-            limits,
-            f"[{style}]{mark}[/]" + (f"\n{one.remark}" if one.remark else ""),
-        )
-    return table
+        console.print(f"[{style}]{mark:<15}[/] {one.title}: {one.rule}", highlight=False)
+        console.print(f"{'':<16}{_judged_on(one)}", style="bright_black", highlight=False)
+
+
+def _judged_on(one: CriterionResult) -> str:
+    observed = one.proportion
+    if observed.estimate is None or one.exact_lower is None:
+        return f"{one.scope_label}: {one.remark}"
+    counted = f"{observed.estimate:.1%} ({observed.count}/{observed.of})"
+    limits = f"exact limits {one.exact_lower:.1%} to {one.exact_upper:.1%}"
+    return f"{one.scope_label}: {counted}, {limits}" + (f"; {one.remark}" if one.remark else "")

@@ -174,7 +174,7 @@ def example_snapshot(cases: tuple[ExampleCase, ...]) -> Snapshot:
         pending=_reasons([one.pending_reason for one in eligible]),
         late_revisions=4,
         report_versions=2731,
-        reports_linked=1480,
+        reports_linked=1382,
         reports_unmatched=9,
         messages_quarantined=(Reason("not_hl7", 2), Reason("no_accession_number", 1)),
         instances_quarantined=(Reason("truncated", 3),) if cases else (),

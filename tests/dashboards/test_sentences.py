@@ -8,7 +8,7 @@ import pytest
 from example_snapshot import example_cases, example_snapshot
 
 from dashboards import figures, sentences
-from dashboards.standing import LOOKS, Measure, Standing, floor_of, rule_for, standing_of
+from dashboards.standing import LOOKS, Measure, Standing, rule_for, standing_of
 from shadow.assessment.accuracy import proportion
 from shadow.assessment.snapshot import Snapshot, Verdict
 
@@ -128,7 +128,7 @@ def test_the_floor_comes_from_the_rule_of_the_groups_scope() -> None:
     rule = rule_for(FULL, Measure.SENSITIVITY, "cell")
     assert rule is not None
     assert rule.identifier == "sensitivity-every-cell"
-    assert floor_of(rule) == 0.80
+    assert rule.floor == 0.80
     assert rule_for(FULL, Measure.SPECIFICITY, "cell") is None
 
 

@@ -46,12 +46,6 @@ VICTIMS = (
     "airflow scheduler",
     "postgres -D",
 )
-FAILURES = {
-    "localizer_only": "no_series_qualifies",
-    "missing_slices": "missing_slices",
-    "truncated_pixel_data": "unreadable_pixel_data",
-    "foreign_rescale_type": "rescale_type",
-}
 
 
 @dataclass(frozen=True)

@@ -351,6 +351,7 @@ def test_a_study_that_killed_its_process_three_times_is_excluded(door: Door) -> 
     killer, neighbour = door.arrive(head_study()), door.arrive(head_study("2"), study="2")
     name = f"{killer.study_key}.r1"
     for in_flight in (f"{name}\n{neighbour.study_key}.r1", name, name):
+        assert door.states() == {}
         (door.home.queues / ".in-flight-admission").write_text(in_flight)
         door.drain(stop=lambda: True)
     assert door.states() == {killer.study_key: "admission_failed:process_died"}

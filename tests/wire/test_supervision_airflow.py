@@ -21,7 +21,7 @@ from shadow.domain.errors import SetupError
 from shadow.domain.home import Home
 from shadow.protocol.deployment import Deployment, Scheduler
 from shadow.supervision.airflow import ADMINISTRATOR, airflow_origin, airflow_secrets, without_proxy
-from shadow.supervision.keeper import Keeper, Stage
+from shadow.supervision.keeper import LOOK_SECONDS, Keeper, Stage
 from shadow.supervision.ports import free_ports
 from shadow.supervision.postgres import LONGEST_SOCKET_PATH, SOCKET_NAME, PrivatePostgres, find_programs
 from shadow.supervision.processes import ProcessState
@@ -125,10 +125,12 @@ def test_a_dag_runs_and_runs_again_after_kill_9_of_the_scheduler(tmp_path: Path)
         assert {status.name: status.restarts for status in keeper.states() if status.restarts} == {"scheduler": 1}
         assert not [worker for worker in workers if worker.is_running()]
         check_who_may_look(home, deployment)
-        family = psutil.Process().children(recursive=True)
+        family = [
+            process for status in keeper.states() for process in psutil.Process(status.pid).children(recursive=True)
+        ]
     finally:
         keeper.stop()
-    assert len(family) > len(before)
+    assert len(family) > len(before)  # workers, parsers, servers of connections
     assert not [process for process in family if process.is_running()]
 
 
@@ -162,9 +164,11 @@ def test_the_private_server_keeps_its_data_and_opens_no_port(tmp_path: Path) -> 
         assert number is not None
         assert psutil.Process(number).net_connections(kind="inet") == []
         assert psutil.Process(number).uids().real != 0
+        time.sleep(2 * LOOK_SECONDS)  # until the supervisor knows the server's own children
         os.kill(number, signal.SIGKILL)
         wait_for(lambda: kept.states()[0].restarts == 1 and kept.states()[0].state is ProcessState.HEALTHY, 20)
         assert postgres_of(home).single_value("trial", statement) == "silent"
+        assert not [one for one in psutil.Process().children() if one.status() == psutil.STATUS_ZOMBIE]
     with database_only(home):
         assert postgres_of(home).single_value("trial", statement) == "silent"
 
