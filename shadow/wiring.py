@@ -29,7 +29,7 @@ from shadow.index_test.model import ModelContract, read_model_contract
 from shadow.protocol.deployment import Deployment, read_deployment
 from shadow.protocol.site import Site, read_site
 from shadow.protocol.trial import ModelUnderTrial, TrialProtocol, read_trial
-from shadow.reference_standard.reception import CURSOR
+from shadow.reference_standard.reception import CURSOR, receive_until_quiet
 from shadow.reference_standard.reception import drain_reports as receive_ready_reports
 from shadow.store.blobs import Blobs
 from shadow.store.events import FileDigest, Kind, TrialRegistered
@@ -41,7 +41,7 @@ from shadow.store.queue import WorkQueue
 from shadow.store.vault import Vault
 
 HOME_VARIABLE = "SHADOW_HOME"
-REPORTS_PER_TASK = 5_000
+REPORTS_A_DRAIN = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,19 +286,24 @@ def drain_model(model: str) -> int:
 
 
 def drain_reports() -> int:
-    """Turn received messages into report versions and labels, or quarantine them. Returns messages read."""
+    """Turn received messages into report versions and labels, or quarantine them, and linger for more."""
     trial = task_trial()
+    blobs = Blobs(trial.home.blobs, read_key_file(trial.home.secrets / "blobs.key"))
     with trial.open_ledger() as ledger:
-        drained = receive_ready_reports(
-            journal=trial.home.journal,
-            ledger=ledger,
-            blobs=Blobs(trial.home.blobs, read_key_file(trial.home.secrets / "blobs.key")),
-            sites=trial.sites,
-            pseudonymiser=trial.pseudonymiser(),
-            protocol=trial.protocol,
-            limit=REPORTS_PER_TASK,
+        return receive_until_quiet(
+            lambda: receive_ready_reports(
+                journal=trial.home.journal,
+                ledger=ledger,
+                blobs=blobs,
+                sites=trial.sites,
+                pseudonymiser=trial.pseudonymiser(),
+                protocol=trial.protocol,
+                limit=REPORTS_A_DRAIN,
+            ),
+            linger_seconds=trial.deployment.scheduler.linger_seconds,
+            budget_seconds=trial.deployment.scheduler.budget_seconds,
+            stop=_stopping(trial.home),
         )
-    return drained.messages
 
 
 def publish_assessment() -> int:

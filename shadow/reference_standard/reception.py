@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ REPLACED = "characters_replaced"
 CURSOR = "reports.cursor"
 _ACTOR = "reports"
 _BATCH = 64
+LOOK_SECONDS = 0.2
 _LOGGER = logging.getLogger("shadow.reports")
 
 
@@ -271,3 +273,35 @@ def _replaced(octets: bytes) -> Audited:
 
 def _sha256(octets: bytes) -> str:
     return hashlib.sha256(octets).hexdigest()
+
+
+def receive_until_quiet(
+    drain: Callable[[], DrainedReports],
+    *,
+    linger_seconds: float,
+    budget_seconds: float,
+    stop: Callable[[], bool],
+) -> int:
+    """Drain again and again while messages come; returns the messages read.
+
+    A drain costs little, a process that loads all it needs costs seconds: so it stays a while for more.
+
+    Args:
+        drain: brings the ledger up to the journal once.
+        linger_seconds: leave when no message came for so long.
+        budget_seconds: leave after so long in any case.
+        stop: asked before each drain.
+    """
+    messages = 0
+    start = last = time.monotonic()
+    while not stop():
+        drained = drain().messages
+        messages += drained
+        now = time.monotonic()
+        if drained:
+            last = now
+        if now - last >= linger_seconds or now - start >= budget_seconds:
+            break
+        if not drained:
+            time.sleep(LOOK_SECONDS)
+    return messages
