@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
-from pynetdicom import AE, _config
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 
 SUCCESS = 0x0000
@@ -50,7 +50,9 @@ class Router:
 
     def _store_once(self, instances: list[Dataset], stopped: Stopped) -> bool:
         host, port, called = self._address
-        association = self._ae.associate(host, port, ae_title=called, max_pdu=131_072)
+        association = self._ae.associate(
+            host, port, ae_title=called, max_pdu=131_072, evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)]
+        )
         if not association.is_established:
             return False
         try:
@@ -58,6 +60,11 @@ class Router:
         finally:
             if association.is_established:
                 association.release()
+
+
+def _send_at_once(event: evt.Event) -> None:
+    """A command and its data set leave as two writes: without TCP_NODELAY each image waits 40 ms for an ACK."""
+    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _stored(association: Association, instance: Dataset) -> bool:

@@ -102,7 +102,8 @@ def _register(settings: DemonstrationSettings, console: Console) -> None:
     deployment.write_text(
         f"[receiver]\nport = {receiver}\nquiet_period_seconds = 2.5\nminimum_free_bytes = 200000000\n"
         f"[reports]\nport = {reports}\n[dashboard]\nport = {dashboard}\n"
-        f"[scheduler]\nport = {airflow}\nlinger_seconds = 20.0\nbudget_seconds = 240.0\nsnapshot_interval_seconds = 45.0\n",
+        f"[scheduler]\nport = {airflow}\nlinger_seconds = 20.0\nbudget_seconds = 240.0\n"
+        "snapshot_interval_seconds = 45.0\n",
         encoding="utf-8",
     )
     ack = wiring.register_trial(project_folder("configs") / "trials" / "demo-head-ct.toml", settings.home, deployment)
