@@ -1,7 +1,8 @@
 """The only module that knows every room: it opens a trial's folder and hands each stage what it needs.
 
 Functions with a `Home` are called by the command line; the others are the bodies of Airflow tasks, which find
-the folder in the environment variable SHADOW_HOME.
+the folder in the environment variable SHADOW_HOME. A stage is imported where it is used: a lane starts in a second
+where it loads no other stage.
 """
 
 from __future__ import annotations
@@ -15,30 +16,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from shadow.assessment.publish import ModelAssessed, assess, publish
 from shadow.assessment.snapshot import Published, read_current
 from shadow.domain.clock import Clock, read_clock
 from shadow.domain.errors import ConfigurationError, ModelContractError
 from shadow.domain.home import Home
 from shadow.domain.identifiers import Pseudonymiser
-from shadow.index_test.infer import drain_model as run_lane
-from shadow.index_test.intake import QUEUE as ADMISSION
-from shadow.index_test.intake import drain_admissions as admit_ready_studies
-from shadow.index_test.intake import model_queue
 from shadow.index_test.model import ModelContract, read_model_contract
 from shadow.protocol.deployment import Deployment, read_deployment
 from shadow.protocol.site import Site, read_site
 from shadow.protocol.trial import ModelUnderTrial, TrialProtocol, read_trial
-from shadow.reference_standard.reception import CURSOR, receive_until_quiet
-from shadow.reference_standard.reception import drain_reports as receive_ready_reports
-from shadow.store.blobs import Blobs
 from shadow.store.events import FileDigest, Kind, TrialRegistered
-from shadow.store.journal import Cursor, JournalReader
 from shadow.store.keys import read_key_file, read_or_create_key_file
-from shadow.store.lake import Lake
 from shadow.store.ledger import Ack, Ledger, Verification
 from shadow.store.queue import WorkQueue
-from shadow.store.vault import Vault
 
 HOME_VARIABLE = "SHADOW_HOME"
 REPORTS_A_DRAIN = 500
@@ -248,6 +238,9 @@ def model_identifiers() -> list[str]:
 
 def drain_admissions() -> int:
     """Admit every closed study that is ready, and linger for more."""
+    from shadow.index_test.intake import drain_admissions as admit_ready_studies
+    from shadow.store.vault import Vault
+
     trial = task_trial()
     vault = Vault(trial.home.vault, read_key_file(trial.home.secrets / "vault.key"))
     with trial.open_ledger() as ledger:
@@ -267,13 +260,15 @@ def drain_admissions() -> int:
 def drain_model(model: str) -> int:
     """Run one model over every admitted study that is ready, and linger for more."""
     from shadow.adapters.onnx_session import OnnxSession
+    from shadow.index_test.infer import drain_model as run_lane
+    from shadow.index_test.intake import QUEUE, model_queue
 
     trial = task_trial()
     _, contract = trial.model(model)
     with trial.open_ledger() as ledger:
         return run_lane(
             queue=model_queue(trial.home, model),
-            admissions=WorkQueue(trial.home.queues / ADMISSION),
+            admissions=WorkQueue(trial.home.queues / QUEUE),
             ledger=ledger,
             studies_folder=trial.home.studies,
             contract=contract,
@@ -287,6 +282,10 @@ def drain_model(model: str) -> int:
 
 def drain_reports() -> int:
     """Turn received messages into report versions and labels, or quarantine them, and linger for more."""
+    from shadow.reference_standard.reception import drain_reports as receive_ready_reports
+    from shadow.reference_standard.reception import receive_until_quiet
+    from shadow.store.blobs import Blobs
+
     trial = task_trial()
     blobs = Blobs(trial.home.blobs, read_key_file(trial.home.secrets / "blobs.key"))
     with trial.open_ledger() as ledger:
@@ -313,7 +312,9 @@ def publish_assessment() -> int:
 
 def assess_trial(trial: Trial) -> Published | None:
     """Export the ledger, assess, publish; None where nothing has happened since the newest snapshot."""
+    from shadow.assessment.publish import ModelAssessed, assess, publish
     from shadow.store.events import AssessmentPublished
+    from shadow.store.lake import Lake
 
     with _one_at_a_time(trial.home.snapshots / ".lock"), trial.open_ledger() as ledger:
         head = ledger.head()
@@ -347,6 +348,9 @@ def assess_trial(trial: Trial) -> Published | None:
 
 def work_waiting(home: Home) -> int:
     """Items that some task still has to take up: unsorted files, open studies, ready queues, unread messages."""
+    from shadow.reference_standard.reception import CURSOR
+    from shadow.store.journal import Cursor, JournalReader
+
     queues = [WorkQueue(folder) for folder in sorted(home.queues.iterdir()) if folder.is_dir()]
     spooled = [path for folder in ("arrived/*/*.dcm", "open/*") for path in home.spool.glob(folder)]
     unread = JournalReader(home.journal).read(Cursor(home.journal / CURSOR).read(), 1)

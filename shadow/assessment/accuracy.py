@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
+from scipy.special import betaincinv, ndtri
 
 from shadow.assessment.snapshot import Proportion
 
@@ -29,10 +30,12 @@ def wilson(count: int, of: int, confidence: float = DISPLAY_CONFIDENCE) -> Limit
     Raises:
         ValueError: `of` is not positive, or `count` lies outside 0..of.
     """
-    interval = binomtest(count, of).proportion_ci(confidence, method="wilson")
-    lower = 0.0 if count == 0 else float(interval.low)
-    upper = 1.0 if count == of else float(interval.high)
-    return Limits(lower, upper)
+    _check(count, of)
+    z = float(ndtri((1 + confidence) / 2))
+    share = count / of
+    centre = (share + z * z / (2 * of)) / (1 + z * z / of)
+    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of)) / (1 + z * z / of)
+    return Limits(0.0 if count == 0 else centre - half, 1.0 if count == of else centre + half)
 
 
 def clopper_pearson(count: int, of: int, confidence: float) -> Limits:
@@ -45,8 +48,16 @@ def clopper_pearson(count: int, of: int, confidence: float) -> Limits:
     Raises:
         ValueError: `of` is not positive, or `count` lies outside 0..of.
     """
-    interval = binomtest(count, of).proportion_ci(confidence, method="exact")
-    return Limits(float(interval.low), float(interval.high))
+    _check(count, of)
+    tail = (1 - confidence) / 2
+    lower = 0.0 if count == 0 else float(betaincinv(count, of - count + 1, tail))
+    upper = 1.0 if count == of else float(betaincinv(count + 1, of - count, 1 - tail))
+    return Limits(lower, upper)
+
+
+def _check(count: int, of: int) -> None:
+    if of < 1 or not 0 <= count <= of:
+        raise ValueError(f"{count} of {of} is no proportion")
 
 
 def proportion(count: int, of: int) -> Proportion:

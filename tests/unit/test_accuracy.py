@@ -42,5 +42,5 @@ def test_nothing_of_nothing_is_no_figure() -> None:
 
 
 def test_more_found_than_there_were_is_an_error() -> None:
-    with pytest.raises(ValueError, match="k"):
+    with pytest.raises(ValueError, match="5 of 4"):
         proportion(5, 4)
