@@ -124,9 +124,9 @@ def rehearse(
         "truth.jsonl"
     ),
     seed: Annotated[int, typer.Option(help="The hospital's seed: another one has other patients.")] = 1,
-    studies: Annotated[int, typer.Option(help="Head CT studies and the others that come with them.")] = 1_600,
+    studies: Annotated[int, typer.Option(help="Head CT studies and the others that come with them.")] = 1_540,
     weeks: Annotated[int, typer.Option(help="Weeks of the calendar.")] = 12,
-    seconds: Annotated[float, typer.Option(help="Real seconds into which the calendar is compressed.")] = 270.0,
+    seconds: Annotated[float, typer.Option(help="Real seconds into which the calendar is compressed.")] = 250.0,
     report_floor: Annotated[
         float, typer.Option(help="A report leaves at the earliest so many real seconds after its last image.")
     ] = 60.0,
@@ -157,8 +157,8 @@ def rehearse(
 def demo(
     home: Annotated[Path, typer.Option(help="A new folder for the demonstration.")] = Path("var/demo"),
     exit_when_done: Annotated[bool, typer.Option("--exit", help="Stop by itself when the trial is over.")] = False,
-    studies: Annotated[int, typer.Option(help="Studies that the simulated hospital sends.")] = 1_600,
-    seconds: Annotated[float, typer.Option(help="Real seconds for the twelve weeks.")] = 270.0,
+    studies: Annotated[int, typer.Option(help="Studies that the simulated hospital sends.")] = 1_540,
+    seconds: Annotated[float, typer.Option(help="Real seconds for the twelve weeks.")] = 250.0,
     seed: Annotated[int, typer.Option(help="The hospital's seed.")] = 1,
     swap: Annotated[str, typer.Option(help="Exchange the physics of two stations.")] = "",
     report_floor: Annotated[float, typer.Option(help="Real seconds between a study and its first report.")] = 60.0,

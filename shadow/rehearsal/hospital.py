@@ -96,8 +96,8 @@ def run_hospital(
 ) -> HospitalProgress:
     """Send everything in the plan; returns when all is acknowledged, or soon after `stop` is set.
 
-    Each site has a router process and an interface engine of its own. The truth file is durable before the
-    first association opens.
+    Each scanner has a process of its own that stores its studies, each site an interface engine. The truth
+    file is durable before the first association opens.
     """
     truth = TruthFile(truth_file, plan)
     table = _Timetable(plan.start.timestamp(), (plan.end - plan.start).total_seconds(), time.time(), pace)
@@ -107,10 +107,11 @@ def run_hospital(
     routers = [
         spawn.Process(
             target=_route,
-            args=([one for one in plan.studies if one.site == site], wires, table, sent, halt),
+            args=([one for one in plan.studies if one.station == station], wires, table, sent, halt),
             daemon=True,
         )
         for site in SITES
+        for station in site.stations
     ]
     outbox = _Outbox(plan, wires, table, truth, stop)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -160,7 +161,7 @@ def _follow(
 
 
 def _route(studies: list[PlannedStudy], wires: HospitalWires, table: _Timetable, sent: Queue[int], halt: Event) -> None:
-    """One site's router: the pixels of the next study are made while it waits for its time."""
+    """One scanner's studies: the pixels of the next one are made while it waits for its time."""
     from shadow.rehearsal.images import study_instances
 
     if not studies:

@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shadow.domain.errors import VaultLocked
-from shadow.store.durable import write_durably
+from shadow.store.durable import make_folder, write_durably
 
 NONCE_BYTES = 12
 
@@ -27,7 +27,7 @@ class Blobs:
         sha256 = hashlib.sha256(content).hexdigest()
         path = self._path(sha256)
         if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(path.parent)
             nonce = os.urandom(NONCE_BYTES)
             write_durably(path, nonce + self._cipher.encrypt(nonce, content, sha256.encode()))
         return sha256
@@ -42,7 +42,7 @@ class Blobs:
         stored = self._path(sha256).read_bytes()
         try:
             return self._cipher.decrypt(stored[:NONCE_BYTES], stored[NONCE_BYTES:], sha256.encode())
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # ValueError: too short to hold a nonce
             raise VaultLocked(f"blob {sha256[:16]}: wrong key file, or the file was changed") from error
 
     def _path(self, sha256: str) -> Path:

@@ -16,6 +16,8 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
+from shadow.store.durable import make_folder, sync_folder
+
 WRITES = "shadow_writes"
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF")
 
@@ -37,6 +39,7 @@ class Database:
             sa.event.listen(self.engine, "begin", _begin_sqlite)
         else:
             self.engine = sa.create_engine(parsed, pool_pre_ping=True)
+            sa.event.listen(self.engine, "connect", _prepare_postgresql)
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -82,14 +85,24 @@ def sqlite_module() -> ModuleType:
 
 
 def _create_private(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    sync_folder(path.parent)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # no implicit BEGIN: the listener below issues it
     for pragma in PRAGMAS:
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _prepare_postgresql(connection: Any, _record: object) -> None:
+    with connection.cursor() as cursor:
+        # A server set to acknowledge before its disk has the commit is overruled; a stricter setting stays.
+        cursor.execute(
+            "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"
+        )
+    connection.commit()
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

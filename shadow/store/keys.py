@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from shadow.domain.errors import VaultLocked
-from shadow.store.durable import sync_folder
+from shadow.store.durable import create_durably, make_folder
 
 KEY_BYTES = 32
 
@@ -18,15 +18,9 @@ def create_key_file(path: Path) -> bytes:
     Raises:
         FileExistsError: there is a key already; it is never overwritten.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent)
     key = os.urandom(KEY_BYTES)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(descriptor, key)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    sync_folder(path.parent)
+    create_durably(path, key)
     return key
 
 
@@ -49,5 +43,10 @@ def read_key_file(path: Path) -> bytes:
 
 
 def read_or_create_key_file(path: Path) -> bytes:
-    """The key of a file, made on first use."""
-    return read_key_file(path) if path.exists() else create_key_file(path)
+    """The key of a file, made on first use; of two processes that make it, both get the one that stands."""
+    if not path.exists():
+        try:
+            return create_key_file(path)
+        except FileExistsError:
+            pass
+    return read_key_file(path)

@@ -1,7 +1,8 @@
 """Typed Parquet behind a manifest, rebuilt from the ledger at will.
 
 Parts are immutable and named by trial and range of events; the manifest that lists them is replaced as one. A
-reader sees one consistent snapshot across kinds and needs no lock. No process opens a shared .duckdb file.
+reader sees one consistent snapshot across kinds and needs no lock. No process opens a shared .duckdb file. A lake
+that is damaged, or that speaks for another ledger than the one exported, is made anew by the next export.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shadow.domain.errors import StoreError
 from shadow.domain.project import project_folder
-from shadow.store.durable import sync_folder, write_durably
+from shadow.store.durable import make_folder, sync_folder, write_durably
 from shadow.store.ledger import Ledger, Row
 
 CONFIGURATION = {
@@ -32,6 +34,9 @@ CONFIGURATION = {
     "threads": "2",
 }
 COMPACT_OVER = 24
+LARGE_PART_BYTES = 16 << 20  # a part of this size is not merged again, so that the work of merging stays small
+GRACE_SECONDS = 86_400.0  # how long a reader may work on a snapshot
+MAGIC = b"PAR1"  # both ends of a whole Parquet file
 MANIFEST = "manifest.json"
 TAIL_SCHEMA = pa.schema(
     [("trial", pa.string()), ("seq", pa.int64())]
@@ -41,10 +46,11 @@ TAIL_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What the lake holds: the newest event exported, and the parts of each kind in order of events."""
+    """What the lake holds: the newest event exported with its hash, and the parts of each kind in order of events."""
 
     generation: int
     upto: int
+    upto_hash: str
     files: tuple[tuple[str, tuple[str, ...]], ...]
 
     def of(self, kind: str) -> tuple[str, ...]:
@@ -62,52 +68,57 @@ class Lake:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(root)
 
     def manifest(self) -> Manifest:
-        """The newest manifest; an empty one before the first export."""
+        """The newest manifest; an empty one before the first export.
+
+        Raises:
+            StoreError: it cannot be read; the next export makes the lake anew.
+        """
         try:
             content = json.loads((self._root / MANIFEST).read_text(encoding="utf-8"))
+            files = tuple((kind, tuple(parts)) for kind, parts in sorted(content["files"].items()))
+            return Manifest(content["generation"], content["upto"], content["upto_hash"], files)
         except FileNotFoundError:
-            return Manifest(0, 0, ())
-        files = tuple((kind, tuple(parts)) for kind, parts in sorted(content["files"].items()))
-        return Manifest(content["generation"], content["upto"], files)
+            return Manifest(0, 0, "", ())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError("the lake's manifest is damaged; the next export makes the lake anew") from error
 
     def export(self, ledger: Ledger, limit: int = 50_000) -> int:
-        """Export every event that is not yet in the lake; returns how many. One exporter at a time."""
-        exported = 0
+        """Export every event that is not yet in the lake; returns how many. One exporter at a time.
+
+        Where the lake is damaged or not this ledger's, it is thrown away and the whole ledger exported.
+        """
         with self._alone():
-            while rows := ledger.since(self.manifest().upto, limit):
-                self._export(rows)
-                exported += len(rows)
-            self._compact()
-        return exported
+            if not self._speaks_for(ledger):
+                self._empty()
+            return self._catch_up(ledger, limit)
 
     def rebuild(self, ledger: Ledger) -> int:
         """Throw the lake away and export the whole ledger; returns the events exported."""
         with self._alone():
-            (self._root / MANIFEST).unlink(missing_ok=True)
-            sync_folder(self._root)
-            for kind in kinds():
-                shutil.rmtree(self._root / kind, ignore_errors=True)
-        return self.export(ledger)
+            self._empty()
+            return self._catch_up(ledger, 50_000)
 
-    def collect_garbage(self, grace_seconds: float = 86_400) -> int:
+    def compact(self) -> None:
+        """Merge small parts where there are many; the old ones stay for their readers until they are garbage."""
+        with self._alone():
+            self._compact()
+
+    def collect_garbage(self, grace_seconds: float = GRACE_SECONDS) -> int:
         """Remove files that no manifest lists and that are older than the grace; returns how many."""
         with self._alone():
-            listed = {part for _, parts in self.manifest().files for part in parts}
-            old = [
-                path
-                for path in self._root.glob("*/*")
-                if path.relative_to(self._root).as_posix() not in listed
-                and time.time() - path.stat().st_mtime > grace_seconds
-            ]
-            for path in old:
-                path.unlink()
-        return len(old)
+            return self._collect_garbage(grace_seconds)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """A connection with one view a kind over one consistent snapshot; a kind without events is empty."""
+        """A connection with one view a kind over one consistent snapshot; a kind without events is empty.
+
+        It lives in memory, works in UTC, loads no extension, and its settings are locked. Close it.
+
+        Raises:
+            StoreError: the manifest cannot be read; the next export makes the lake anew.
+        """
         manifest = self.manifest()
         connection = _connection()
         connection.register("tail", TAIL_SCHEMA.empty_table())
@@ -119,7 +130,47 @@ class Lake:
                 empty = connection.sql(_export_statement(kind)).to_arrow_table()
                 connection.register(kind, empty)
         connection.unregister("tail")
+        connection.execute("set lock_configuration = true")
         return connection
+
+    def _speaks_for(self, ledger: Ledger) -> bool:
+        """Whether the lake's newest event is in this ledger, and every part is there from end to end."""
+        try:
+            manifest = self.manifest()
+        except StoreError:
+            return False
+        if manifest.upto:
+            newest = ledger.since(manifest.upto - 1, 1)
+            if not newest or (newest[0].seq, newest[0].hash) != (manifest.upto, manifest.upto_hash):
+                return False
+        return all(_is_whole(self._root / part) for _, parts in manifest.files for part in parts)
+
+    def _empty(self) -> None:
+        (self._root / MANIFEST).unlink(missing_ok=True)
+        sync_folder(self._root)
+        for kind in kinds():
+            shutil.rmtree(self._root / kind, ignore_errors=True)
+
+    def _catch_up(self, ledger: Ledger, limit: int) -> int:
+        exported = 0
+        while rows := ledger.since(self.manifest().upto, limit):
+            self._export(rows)
+            exported += len(rows)
+        if self._compact():
+            self._collect_garbage(GRACE_SECONDS)
+        return exported
+
+    def _collect_garbage(self, grace_seconds: float) -> int:
+        listed = {part for _, parts in self.manifest().files for part in parts}
+        old = [
+            path
+            for path in self._root.glob("*/*")
+            if path.relative_to(self._root).as_posix() not in listed
+            and time.time() - path.stat().st_mtime > grace_seconds
+        ]
+        for path in old:
+            path.unlink()
+        return len(old)
 
     def _export(self, rows: list[Row]) -> None:
         manifest = self.manifest()
@@ -134,33 +185,48 @@ class Lake:
                 self._write(part, table)
                 files[kind] = (*files.get(kind, ()), part)
         connection.close()
-        self._commit(manifest.generation, rows[-1].seq, files)
+        self._commit(replace(manifest, upto=rows[-1].seq, upto_hash=rows[-1].hash), files)
 
-    def _compact(self) -> None:
-        """Merge many small parts of a kind into one under a new name; the old ones wait for the garbage."""
+    def _compact(self) -> bool:
+        """Merge the newest parts of a kind, where many are small, into one under a new name."""
         manifest = self.manifest()
         files = dict(manifest.files)
         for kind, parts in manifest.files:
-            if len(parts) > COMPACT_OVER:
+            small = self._newest_small(parts)
+            if len(small) > COMPACT_OVER:
                 connection = _connection()
-                sources = [str(self._root / part) for part in parts]
+                sources = [str(self._root / part) for part in small]
                 merged = connection.from_parquet(sources, union_by_name=True).order("seq").to_arrow_table()
                 connection.close()
-                first, last = parts[0].rsplit("-", 1)[0], parts[-1].rsplit("-", 1)[1]
+                first, last = small[0].rsplit("-", 1)[0], small[-1].rsplit("-", 1)[1]
                 self._write(f"{first}-{last}", merged)
-                files[kind] = (f"{first}-{last}",)
-        if files != dict(manifest.files):
-            self._commit(manifest.generation, manifest.upto, files)
+                files[kind] = (*parts[: len(parts) - len(small)], f"{first}-{last}")
+        if files == dict(manifest.files):
+            return False
+        self._commit(manifest, files)
+        return True
+
+    def _newest_small(self, parts: tuple[str, ...]) -> tuple[str, ...]:
+        """The run of small parts at the end: what is merged stays one range of events."""
+        first = len(parts)
+        while first and (self._root / parts[first - 1]).stat().st_size < LARGE_PART_BYTES:
+            first -= 1
+        return parts[first:]
 
     def _write(self, part: str, table: pa.Table) -> None:
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         path = self._root / part
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        make_folder(path.parent)
         write_durably(path, buffer.getvalue())
 
-    def _commit(self, generation: int, upto: int, files: dict[str, tuple[str, ...]]) -> None:
-        content = {"generation": generation + 1, "upto": upto, "files": files}
+    def _commit(self, manifest: Manifest, files: dict[str, tuple[str, ...]]) -> None:
+        content = {
+            "generation": manifest.generation + 1,
+            "upto": manifest.upto,
+            "upto_hash": manifest.upto_hash,
+            "files": files,
+        }
         write_durably(self._root / MANIFEST, json.dumps(content).encode())
 
     @contextmanager
@@ -171,6 +237,17 @@ class Lake:
             yield
         finally:
             os.close(descriptor)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether both ends of a Parquet file are there; what was cut short has no end."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(MAGIC))
+            file.seek(-len(MAGIC), os.SEEK_END)
+            return head == file.read() == MAGIC
+    except OSError:
+        return False
 
 
 def _connection() -> duckdb.DuckDBPyConnection:

@@ -1,8 +1,9 @@
 """The truth: an append-only ledger of events, chained by hash, on SQLite or PostgreSQL by one code path.
 
 hash = SHA-256 over the lines "st1", trial, seq, kind, key, subject, recorded_at, body_sha256, prev. It covers
-the body's digest, so a body could be erased by law and the chain would still verify. One chain runs over all
-kinds of a trial: that a prediction came before its report is part of the hashes.
+the body's digest, so the hashes would hold though a body were erased by law; until an event says why a body is
+gone, `verify` names it. One chain runs over all kinds of a trial: that a prediction came before its report is part
+of the hashes.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from shadow.store.migrations import migrate
 
 FORMAT = "st1"
 KEYS_A_QUERY = 500
+ROWS_A_STEP = 10_000
 
 _METADATA = sa.MetaData()
 _EVENT = sa.Table(
@@ -60,7 +62,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One event as stored. `body` is canonical JSON, or None where it was erased."""
+    """One event as stored. `body` is canonical JSON; None where someone took it away."""
 
     trial: str
     seq: int
@@ -80,6 +82,15 @@ class Head:
 
     seq: int
     hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """An event with its canonical body, digested before the writers' lock is taken."""
+
+    event: Event
+    body: str
+    body_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,27 +158,26 @@ class Ledger:
 
         Raises:
             LedgerConflict: a key is there with another body; nothing is appended.
-            ValueError: a key or subject holds a newline.
+            ValueError: a key or subject holds a newline or NUL, or a text or number of an event is not one that
+                JSON in UTF-8 can hold; nothing is appended.
         """
-        prepared = [(event, canonical(body_of(event))) for event in events]
-        for event, _ in prepared:
-            if "\n" in event.key or "\n" in event.subject:
-                raise ValueError(f"{event.KIND}: a key or subject holds a newline")
+        prepared = [_prepare(event) for event in events]
         with self._database.write() as connection:
             head = self._locked_head(connection)
             known = self._existing(connection, events)
             rows: list[Row] = []
             acks: list[Ack] = []
-            for event, body in prepared:
-                row = known.get((event.KIND.value, event.key))
+            for one in prepared:
+                row = known.get((one.event.KIND.value, one.event.key))
                 created = row is None
                 if row is None:
-                    row = self._next(head, event, body)
+                    row = self._next(head, one)
                     head = Head(row.seq, row.hash)
                     rows.append(row)
-                    known[event.KIND.value, event.key] = row
-                elif row.body_sha256 != sha256_hex(body):
-                    raise LedgerConflict(f"{event.KIND} {event.key}: other content is recorded as event {row.seq}")
+                    known[row.kind, row.key] = row
+                elif row.body_sha256 != one.body_sha256:
+                    kind, key = one.event.KIND, one.event.key
+                    raise LedgerConflict(f"{kind} {key}: other content is recorded as event {row.seq}")
                 acks.append(Ack(row.seq, row.hash, created))
             if rows:
                 connection.execute(_EVENT.insert(), [_columns(row) for row in rows])
@@ -189,18 +199,18 @@ class Ledger:
                 found[row.kind, row.key] = _row(row)
         return found
 
-    def _next(self, head: Head, event: Event, body: str) -> Row:
+    def _next(self, head: Head, prepared: _Prepared) -> Row:
         row = Row(
             trial=self._trial,
             seq=head.seq + 1,
-            kind=event.KIND.value,
-            key=event.key,
-            subject=event.subject,
+            kind=prepared.event.KIND.value,
+            key=prepared.event.key,
+            subject=prepared.event.subject,
             recorded_at=to_text(datetime.now(UTC)),
-            body_sha256=sha256_hex(body),
+            body_sha256=prepared.body_sha256,
             prev=head.hash,
             hash="",
-            body=body,
+            body=prepared.body,
         )
         return replace(row, hash=link(row))
 
@@ -257,18 +267,34 @@ class Ledger:
             return Head(*connection.execute(query).one())
 
     def verify(self) -> Verification:
-        """Walk the chain: every hash, every body, every number, and the head."""
+        """Walk the chain: every hash, every body, every number, and the head; writers may go on meanwhile."""
         good, prev = 0, genesis(self._trial)
-        while rows := self.since(good, 10_000):
-            for row in rows:
-                problem = _problem(row, good + 1, prev)
-                if problem is not None:
-                    return Verification(good, problem)
-                good, prev = row.seq, row.hash
-        head = self.head()
-        if head != Head(good, prev):
-            return Verification(good, f"the head names event {head.seq}, the chain ends at {good}")
-        return Verification(good, None)
+        while True:
+            head = self.head()  # before the rows: what it names was committed with it
+            while rows := self.since(good, ROWS_A_STEP):
+                for row in rows:
+                    problem = _problem(row, good + 1, prev)
+                    if problem is not None:
+                        return Verification(good, problem)
+                    good, prev = row.seq, row.hash
+            if head == Head(good, prev):
+                return Verification(good, None)
+            if head == self.head():  # no writer was at work, so the difference stays
+                return Verification(good, f"the head names event {head.seq}, the chain ends at {good}")
+
+
+def _prepare(event: Event) -> _Prepared:
+    for text in (event.key, event.subject):
+        if "\n" in text or "\0" in text:
+            raise ValueError(f"{event.KIND}: a key or subject holds a newline or NUL")
+    body = canonical(body_of(event))
+    try:
+        sha256 = sha256_hex(body)
+        sha256_hex(event.key + event.subject)
+    except UnicodeEncodeError:
+        # without the cause, which would quote the text
+        raise ValueError(f"{event.KIND}: a text is not Unicode (a lone surrogate)") from None
+    return _Prepared(event, body, sha256)
 
 
 def _row(row: sa.Row[Any]) -> Row:
@@ -282,7 +308,9 @@ def _problem(row: Row, expected_seq: int, prev: str) -> str | None:
         return f"event {row.seq} does not point to the event before it"
     if row.hash != link(row):
         return f"event {row.seq} was changed: its hash does not match its columns"
-    if row.body is not None and sha256_hex(row.body) != row.body_sha256:
+    if row.body is None:
+        return f"event {row.seq} has no body, and no event says why"
+    if sha256_hex(row.body) != row.body_sha256:
         return f"event {row.seq} was changed: its body does not match its digest"
     return None
 

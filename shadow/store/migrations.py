@@ -29,7 +29,8 @@ def migrate(database: Database, folder: Path | None = None) -> None:
     """Apply what is not yet applied, in one transaction; other processes wait.
 
     Raises:
-        MigrationEdited: a file that was applied has another digest now.
+        MigrationEdited: a file that was applied has another digest now, or is gone: a newer release made the
+            database, and this one does not know its tables.
     """
     dialect = "sqlite" if database.is_sqlite else "postgresql"
     files = sorted((folder or project_folder("sql") / "migrations").glob(f"[0-9]*.{dialect}.sql"))
@@ -38,13 +39,15 @@ def migrate(database: Database, folder: Path | None = None) -> None:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
         _APPLIED.create(connection, checkfirst=True)
         done = {row.version: row.sha256 for row in connection.execute(sa.select(_APPLIED))}
+        for version in sorted(done.keys() - {_version(file) for file in files}):
+            raise MigrationEdited(f"migration {version} was applied but its file is gone; use the newer release")
         for file in files:
             _apply(connection, file, done)
 
 
 def _apply(connection: sa.Connection, file: Path, done: dict[int, str]) -> None:
     text = file.read_text(encoding="utf-8")
-    version, sha256 = int(file.name[:4]), hashlib.sha256(text.encode()).hexdigest()
+    version, sha256 = _version(file), hashlib.sha256(text.encode()).hexdigest()
     if version in done:
         if done[version] != sha256:
             raise MigrationEdited(f"{file.name} was edited after it was applied; restore it, add a new number")
@@ -58,6 +61,10 @@ def _apply(connection: sa.Connection, file: Path, done: dict[int, str]) -> None:
         "applied_at": to_text(datetime.now(UTC)),
     }
     connection.execute(_APPLIED.insert().values(applied))
+
+
+def _version(file: Path) -> int:
+    return int(file.name.split("_", 1)[0])
 
 
 def split_statements(text: str) -> list[str]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shadow.domain.errors import LaneBusy
-from shadow.store.durable import sync_folder, write_durably
+from shadow.store.durable import make_folder, sync_folder, write_durably
 
 READY = ".ready"
 ATTEMPTS = ".attempts"
@@ -24,7 +24,7 @@ class WorkQueue:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
 
     def put(self, name: str, payload: bytes = b"") -> None:
         """Add an item, durable on return; an item of that name is replaced."""

@@ -18,6 +18,9 @@ from shadow.domain.errors import VaultLocked
 from shadow.store.engine import Database
 
 NONCE_BYTES = 12
+# Sealed with the first key that opens the file. Another key is refused at once, before it seals rows that the first
+# one could not read.
+KEY_CHECK = "\nkey"
 _IDENTITY = sa.Table(
     "identity",
     sa.MetaData(),
@@ -35,13 +38,23 @@ class Identity:
 
 
 class Vault:
-    """One trial's identities. Each row is sealed with its pseudonym, so rows cannot change places."""
+    """One trial's identities. Each row is sealed with its pseudonym, so rows cannot change places.
+
+    Raises:
+        VaultLocked: the key is not the one that the vault was made with.
+    """
 
     def __init__(self, path: Path, key: bytes) -> None:
         self._cipher = AESGCM(hashlib.sha256(b"shadow/vault/1" + key).digest())
         self._database = Database(f"sqlite:///{path.absolute()}")
         with self._database.write() as connection:
             _IDENTITY.create(connection, checkfirst=True)
+        self.put(KEY_CHECK, Identity("key", ()))
+        try:
+            self.get(KEY_CHECK)
+        except VaultLocked:
+            self.close()
+            raise
 
     def put(self, pseudonym: str, identity: Identity) -> None:
         """Keep one identity; see `put_many`."""
@@ -69,7 +82,7 @@ class Vault:
             return None
         try:
             plain = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], pseudonym.encode())
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # ValueError: too short to hold a nonce
             raise VaultLocked("the vault cannot be read: wrong key file, or a row was changed") from error
         content = json.loads(plain)
         return Identity(content["kind"], tuple((keyword, value) for keyword, value in content["values"]))

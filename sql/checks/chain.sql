@@ -15,6 +15,7 @@ where
             chr(10), 'st1', trial, seq::varchar, kind, key, subject, recorded_at, body_sha256, prev
         )
     )
+    or not body_whole
     or prev <> coalesce(hash_before, sha256('st1' || chr(10) || trial))
     or seq <> coalesce(seq_before, 0) + 1
 order by trial, seq;

@@ -1,4 +1,4 @@
--- grain: one row an event of any kind: the columns that its hash covers.
+-- grain: one row an event of any kind: the columns that its hash covers, and whether its body is the one digested.
 select
     trial,
     seq,
@@ -8,6 +8,7 @@ select
     recorded_at,
     body_sha256,
     prev,
-    hash
+    hash,
+    coalesce(sha256(body) = body_sha256, false) as body_whole
 from tail
 order by seq
