@@ -2,6 +2,7 @@
 # Both set up what they need from a clean checkout: git, make and Python 3.11 to 3.13.
 
 SHELL := /bin/bash
+.SHELLFLAGS := -eo pipefail -c
 .DEFAULT_GOAL := help
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 ENVIRONMENT := .venv
@@ -45,8 +46,8 @@ demo: $(READY) packages-demo ## Watch a whole silent trial in minutes (ARGS=--ex
 
 .PHONY: test
 test: $(READY) packages-test check ## Everything: checks, then the tests on real servers, then a whole trial
-	@$(BIN)/python -m pytest -m "server and not trial" $(ARGS)
-	@$(BIN)/python -m pytest -m trial $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "server and not trial" $(ARGS)
+	@$(BIN)/python -m pytest -q -m trial $(ARGS)
 
 .PHONY: check
 check: $(READY) ## Lint, types, import contracts, unit tests: within two minutes

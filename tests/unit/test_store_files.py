@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
+import resource
+import threading
 from pathlib import Path
 
 import pytest
 
 from shadow.domain.errors import LaneBusy, VaultLocked
 from shadow.store.blobs import Blobs
-from shadow.store.durable import write_durably
-from shadow.store.keys import create_key_file, read_key_file
+from shadow.store.durable import create_durably, make_folder, write_durably
+from shadow.store.keys import create_key_file, read_key_file, read_or_create_key_file
 from shadow.store.queue import WorkQueue
 from shadow.store.vault import Identity, Vault
 
@@ -46,6 +49,24 @@ def test_a_missing_or_short_key_is_refused(tmp_path: Path) -> None:
         read_key_file(tmp_path / "short.key")
 
 
+def test_a_key_made_by_two_at_once_is_one_key(tmp_path: Path) -> None:
+    for number in range(20):
+        path, keys = tmp_path / f"{number}.key", list[bytes]()
+        start = threading.Barrier(4)
+
+        def make(path: Path = path, keys: list[bytes] = keys, start: threading.Barrier = start) -> None:
+            start.wait()
+            keys.append(read_or_create_key_file(path))
+
+        threads = [threading.Thread(target=make) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert keys == [read_key_file(path)] * 4
+    assert len(list(tmp_path.iterdir())) == 20
+
+
 def test_the_vault_keeps_identities_and_shows_none_in_clear(tmp_path: Path) -> None:
     vault = Vault(tmp_path / "vault.db", KEY)
     identity = Identity("patient", (("PatientName", NAME), ("PatientID", "RI1")))
@@ -62,10 +83,28 @@ def test_another_key_opens_nothing(tmp_path: Path) -> None:
     vault = Vault(tmp_path / "vault.db", KEY)
     vault.put("P1", Identity("patient", (("PatientName", NAME),)))
     vault.close()
-    other = Vault(tmp_path / "vault.db", b"o" * 32)
     with pytest.raises(VaultLocked, match="wrong key"):
-        other.get("P1")
-    other.close()
+        Vault(tmp_path / "vault.db", b"o" * 32)
+    again = Vault(tmp_path / "vault.db", KEY)
+    assert again.get("P1") is not None
+    again.close()
+
+
+def test_a_vault_that_is_still_empty_knows_its_key(tmp_path: Path) -> None:
+    Vault(tmp_path / "vault.db", KEY).close()
+    with pytest.raises(VaultLocked, match="wrong key"):
+        Vault(tmp_path / "vault.db", b"o" * 32)
+
+
+@pytest.mark.parametrize("sealed", ["x''", "substr(sealed, 1, 9)", "substr(sealed, 1, length(sealed) - 1)"])
+def test_a_row_of_the_vault_that_was_cut_short_is_refused(tmp_path: Path, sealed: str) -> None:
+    vault = Vault(tmp_path / "vault.db", KEY)
+    vault.put("P1", Identity("patient", (("a", "1"),)))
+    with vault._database.write() as connection:
+        connection.exec_driver_sql(f"update identity set sealed = {sealed} where pseudonym = 'P1'")
+    with pytest.raises(VaultLocked, match="changed"):
+        vault.get("P1")
+    vault.close()
 
 
 def test_rows_of_the_vault_cannot_change_places(tmp_path: Path) -> None:
@@ -89,9 +128,11 @@ def test_a_report_text_is_kept_once_encrypted_and_by_its_digest(tmp_path: Path) 
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) == 1
     assert b"IMPRESSION" not in files[0].read_bytes()
-    files[0].write_bytes(files[0].read_bytes()[:-1] + b"\0")
-    with pytest.raises(VaultLocked):
-        blobs.get(digest)
+    whole = files[0].read_bytes()
+    for changed in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[:-1], whole[:5], b""):
+        files[0].write_bytes(changed)
+        with pytest.raises(VaultLocked):
+            blobs.get(digest)
 
 
 def test_a_durable_file_is_whole_and_private(tmp_path: Path) -> None:
@@ -100,6 +141,64 @@ def test_a_durable_file_is_whole_and_private(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"two"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+
+def test_two_threads_that_write_one_file_leave_one_whole_file(tmp_path: Path) -> None:
+    """As two connections do that bring the same report text at the same instant."""
+    path, failed = tmp_path / "file", list[OSError]()
+    contents = [bytes([number]) * 50_000 for number in range(4)]
+
+    def write(content: bytes) -> None:
+        try:
+            for _ in range(25):
+                write_durably(path, content)
+        except OSError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(content,)) for content in contents]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert not path.exists() or path.read_bytes() in contents
+    assert not failed
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def _write_past_the_limit(folder: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    import signal
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        write_durably(folder / "file", b"x" * 200_000)
+    except OSError as error:
+        os._exit(0 if error.errno == errno.EFBIG else 2)
+    os._exit(1)
+
+
+def test_a_write_that_finds_no_room_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    write_durably(tmp_path / "file", b"old")
+    process = multiprocessing.get_context("spawn").Process(target=_write_past_the_limit, args=(tmp_path,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_a_file_that_must_be_new_is_not_overwritten(tmp_path: Path) -> None:
+    create_durably(tmp_path / "file", b"one")
+    with pytest.raises(FileExistsError):
+        create_durably(tmp_path / "file", b"two")
+    assert (tmp_path / "file").read_bytes() == b"one"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_is_private_and_so_are_those_above_it(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    for folder in (tmp_path / "a", tmp_path / "a" / "b"):
+        assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_work_comes_oldest_first_and_stays_until_it_is_done(tmp_path: Path) -> None:

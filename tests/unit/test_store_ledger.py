@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from shadow.domain.errors import LedgerConflict, MigrationEdited
 from shadow.store.engine import Database
 from shadow.store.events import Audited, Kind
-from shadow.store.ledger import Head, Ledger
+from shadow.store.ledger import Head, Ledger, canonical
 from shadow.store.migrations import migrate, split_statements
 
 
@@ -69,9 +72,98 @@ def test_the_same_key_twice_in_one_batch_is_one_event(ledger: Ledger) -> None:
     assert [(ack.seq, ack.created) for ack in acks] == [(1, True), (1, False)]
 
 
-def test_a_newline_in_a_key_is_refused(ledger: Ledger) -> None:
+@pytest.mark.parametrize("event", [audited("a\nb"), audited("a\0b"), audited("a", actor="one\ntwo")])
+def test_a_newline_in_a_key_or_subject_is_refused(ledger: Ledger, event: Audited) -> None:
     with pytest.raises(ValueError, match="newline"):
-        ledger.append([audited("a\nb")])
+        ledger.append([audited("good"), event])
+    assert ledger.head().seq == 0
+
+
+def test_text_that_is_not_unicode_is_refused_without_quoting_it(ledger: Ledger) -> None:
+    with pytest.raises(ValueError, match="surrogate") as refused:
+        ledger.append([audited("a", "Abernathy \udcff")])
+    assert "Abernathy" not in repr(refused.value) and refused.value.__cause__ is None
+    assert refused.value.__suppress_context__
+    assert ledger.head().seq == 0
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+LINE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\0"), min_size=1, max_size=20)
+EVENTS = st.lists(st.builds(audited, LINE, TEXT, LINE), max_size=8, unique_by=lambda event: event.key)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=EVENTS, second=EVENTS)
+def test_whatever_is_sent_again_in_whatever_batches_is_there_once_as_it_was_first(
+    url: str, first: list[Audited], second: list[Audited]
+) -> None:
+    stands = {event.key: event for event in first}
+    second = [stands.get(event.key, event) for event in second]
+    with Ledger(url, f"trial-{uuid.uuid4().hex[:8]}") as ledger:
+        ledger.migrate()
+        acks = ledger.append(first) + ledger.append(second + first)
+        rows = {row.key: row for row in ledger.since(0)}
+        assert len(rows) == ledger.head().seq == sum(ack.created for ack in acks)
+        for event, ack in zip(first + second + first, acks, strict=True):
+            assert (rows[event.key].seq, rows[event.key].subject) == (ack.seq, event.subject)
+            assert canonical(event.detail) in (rows[event.key].body or "")
+        assert ledger.verify().problem is None
+
+
+@given(st.dictionaries(TEXT, st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT))
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_one_content_has_one_canonical_text(body: dict[str, object]) -> None:
+    body = {key: value for key, value in body.items() if value not in (float("inf"), float("-inf"))}
+    turned = dict(reversed(body.items()))
+    assert canonical(turned) == canonical(body)
+    assert "\n" not in canonical(body)
+
+
+def test_a_number_that_json_lacks_is_refused() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        canonical({"score": float("nan")})
+
+
+def test_a_ledger_that_grows_while_it_is_verified_is_whole(url: str, ledger: Ledger) -> None:
+    ledger.append([audited("first")])
+    trial, done = ledger.since(0)[0].trial, threading.Event()
+
+    def write() -> None:
+        with Ledger(url, trial) as writing:
+            number = 0
+            while not done.is_set():
+                number += 1
+                writing.append([audited(f"k{number}")])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        found = [ledger.verify() for _ in range(60)]
+    finally:
+        done.set()
+        writer.join()
+    assert {one.problem for one in found} == {None}
+    assert found[-1].events > found[0].events
+
+
+def test_eight_writers_at_once_make_one_chain_without_a_gap(url: str, ledger: Ledger) -> None:
+    """Also the first append of a trial, which two could make at once."""
+    trial = f"trial-{uuid.uuid4().hex[:8]}"
+
+    def write(name: int) -> None:
+        with Ledger(url, trial) as writing:
+            writing.migrate()
+            for number in range(5):
+                writing.append([audited(f"{name}-{number}"), audited(f"shared-{number}")])
+
+    writers = [threading.Thread(target=write, args=(name,)) for name in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    with Ledger(url, trial) as opened:
+        assert opened.verify().problem is None
+        assert opened.head().seq == opened.count(Kind.AUDIT) == 8 * 5 + 5
 
 
 def test_lookups_find_what_is_there(ledger: Ledger) -> None:
@@ -93,7 +185,7 @@ def test_two_trials_in_one_database_have_two_chains(url: str, ledger: Ledger) ->
         assert other.verify().events == ledger.verify().events == 1
 
 
-COLUMNS = ("kind", "key", "subject", "recorded_at", "body_sha256", "prev", "hash", "body")
+COLUMNS = ("trial", "kind", "key", "subject", "recorded_at", "body_sha256", "prev", "hash", "body")
 
 
 @pytest.mark.parametrize("column", COLUMNS)
@@ -110,6 +202,8 @@ def test_one_changed_character_in_any_column_breaks_the_chain(url: str, ledger: 
     ("statement", "events"),
     [
         ("delete from event where trial = '{trial}' and seq = 2", 1),
+        ("update event set seq = 4 where trial = '{trial}' and seq = 2", 1),
+        ("update event set body = null where trial = '{trial}' and seq = 2", 1),
         ("delete from event where trial = '{trial}' and seq = 3", 2),
         ("update head set hash = 'x' || substr(hash, 2) where trial = '{trial}'", 3),
         ("update head set seq = 2 where trial = '{trial}'", 3),
@@ -146,6 +240,62 @@ def test_the_database_itself_refuses_to_change_an_event(url: str, ledger: Ledger
         connection.exec_driver_sql(statement)
     database.close()
     assert ledger.verify().events >= 1
+
+
+def test_a_reader_does_not_wait_for_a_writer(url: str, ledger: Ledger) -> None:
+    ledger.append([audited("a")])
+    trial = ledger.since(0)[0].trial
+    database = Database(url)
+    with database.write() as connection:
+        connection.exec_driver_sql(f"update head set seq = 1 where trial = '{trial}'")
+        assert ledger.verify().events == 1
+        assert ledger.find(Kind.AUDIT, "a") is not None
+    database.close()
+
+
+def test_a_commit_on_sqlite_waits_for_the_disk_and_the_file_is_private(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "ledger.db"
+    with Ledger(f"sqlite:///{path}", "t") as ledger:
+        ledger.migrate()
+        with ledger._database.read() as connection:
+            found = [connection.exec_driver_sql(f"pragma {name}").scalar() for name in ("journal_mode", "synchronous")]
+        assert found == ["wal", 2]
+        for file in path.parent.iterdir():
+            assert file.stat().st_mode & 0o777 == 0o600, file
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(("before", "after"), [("off", "on"), ("remote_apply", "remote_apply")])
+def test_a_commit_on_postgresql_waits_for_the_disk_whatever_the_server_is_set_to(
+    postgresql_url: str, before: str, after: str
+) -> None:
+    database = Database(f"{postgresql_url}&options=-csynchronous_commit%3D{before}")
+    with database.read() as connection:
+        assert connection.exec_driver_sql("show synchronous_commit").scalar() == after
+    database.close()
+
+
+def test_a_database_of_a_newer_release_is_refused(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'other.db'}")
+    file = tmp_path / "0002_second.sqlite.sql"
+    (tmp_path / "0001_first.sqlite.sql").write_text("create table one (a text);\n", encoding="utf-8")
+    file.write_text("create table two (a text);\n", encoding="utf-8")
+    migrate(database, tmp_path)
+    file.unlink()
+    with pytest.raises(MigrationEdited, match="migration 2"):
+        migrate(database, tmp_path)
+    database.close()
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'other.db'}")
+    file = tmp_path / "0001_first.sqlite.sql"
+    file.write_text("create table one (a text);\n\nnot a statement;\n", encoding="utf-8")
+    with pytest.raises(sa.exc.OperationalError):
+        migrate(database, tmp_path)
+    file.write_text("create table one (a text);\n", encoding="utf-8")
+    migrate(database, tmp_path)
+    database.close()
 
 
 def test_migrations_are_applied_once_and_an_edited_file_is_refused(tmp_path: Path) -> None:
