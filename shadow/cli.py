@@ -124,7 +124,7 @@ def rehearse(
         "truth.jsonl"
     ),
     seed: Annotated[int, typer.Option(help="The hospital's seed: another one has other patients.")] = 1,
-    studies: Annotated[int, typer.Option(help="Head CT studies and the others that come with them.")] = 1_540,
+    studies: Annotated[int, typer.Option(help="Head CT studies and the others that come with them.")] = 1_520,
     weeks: Annotated[int, typer.Option(help="Weeks of the calendar.")] = 12,
     seconds: Annotated[float, typer.Option(help="Real seconds into which the calendar is compressed.")] = 250.0,
     report_floor: Annotated[
@@ -157,7 +157,7 @@ def rehearse(
 def demo(
     home: Annotated[Path, typer.Option(help="A new folder for the demonstration.")] = Path("var/demo"),
     exit_when_done: Annotated[bool, typer.Option("--exit", help="Stop by itself when the trial is over.")] = False,
-    studies: Annotated[int, typer.Option(help="Studies that the simulated hospital sends.")] = 1_540,
+    studies: Annotated[int, typer.Option(help="Studies that the simulated hospital sends.")] = 1_520,
     seconds: Annotated[float, typer.Option(help="Real seconds for the twelve weeks.")] = 250.0,
     seed: Annotated[int, typer.Option(help="The hospital's seed.")] = 1,
     swap: Annotated[str, typer.Option(help="Exchange the physics of two stations.")] = "",

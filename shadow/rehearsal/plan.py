@@ -292,8 +292,8 @@ def _identity(
 
 
 def _verdict(random: np.random.Generator, patient: Patient) -> Verdict:
-    """A good reader, not a perfect one: sensitivity .95, specificity .98, uncertain wording in 6 of 100."""
-    seen = random.random() < (0.95 if patient.bleed is not None else 0.02)
+    """A good reader, not a perfect one: sensitivity .95, specificity .995, uncertain wording in 6 of 100."""
+    seen = random.random() < (0.95 if patient.bleed is not None else 0.005)
     if random.random() < 0.06:
         return Verdict.UNCERTAIN
     return Verdict.PRESENT if seen else Verdict.ABSENT
