@@ -1,0 +1,95 @@
+"""Registering a trial: by digest, once, and nothing may change behind its back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from shadow.cli import app
+from shadow.domain.errors import ConfigurationError, LedgerConflict
+from shadow.domain.home import Home
+from shadow.store.events import Kind
+from shadow.wiring import assess_trial, open_trial, register_trial, verify_ledger
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture
+def trial_file(tmp_path: Path) -> Path:
+    shutil.copytree(CONFIGS, tmp_path / "configs")
+    return tmp_path / "configs" / "trials" / "demo-head-ct.toml"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+def test_a_trial_is_registered_once_with_the_digests_of_all_it_names(trial_file: Path, home: Home) -> None:
+    first, again = register_trial(trial_file, home), register_trial(trial_file, home)
+    assert (first.seq, first.created, again.seq, again.created) == (1, True, 1, False)
+    with open_trial(home).open_ledger() as ledger:
+        row = ledger.find(Kind.TRIAL_PROTOCOL, "1.0")
+    assert row is not None and row.body is not None
+    body = json.loads(row.body)
+    assert [one["identifier"] for one in body["sites"]] == ["riverside", "hillside"]
+    assert body["protocol_text"] == trial_file.read_text(encoding="utf-8")
+    assert verify_ledger(home).problem is None
+
+
+def test_other_content_under_the_same_version_is_refused(trial_file: Path, home: Home) -> None:
+    register_trial(trial_file, home)
+    text = trial_file.read_text(encoding="utf-8")
+    trial_file.write_text(text.replace("floor = 0.80", "floor = 0.70"), encoding="utf-8")
+    with pytest.raises(LedgerConflict):
+        register_trial(trial_file, home)
+    assert open_trial(home).protocol.criteria[0].floor == 0.80
+
+
+@pytest.mark.parametrize("name", ["trials/trial.toml", "sites/hillside.toml"])
+def test_a_file_changed_after_registration_stops_every_process(trial_file: Path, home: Home, name: str) -> None:
+    register_trial(trial_file, home)
+    file = home.configuration / name
+    file.write_text(file.read_text(encoding="utf-8") + "\n# later thought\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="changed after registration"):
+        open_trial(home)
+
+
+def test_a_model_file_that_is_not_the_registered_one_is_refused(trial_file: Path, home: Home) -> None:
+    text = trial_file.read_text(encoding="utf-8")
+    digest = next(line for line in text.splitlines() if line.startswith("sha256"))
+    trial_file.write_text(text.replace(digest, f'sha256 = "{"0" * 64}"'), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"sha256"):
+        register_trial(trial_file, home)
+
+
+def test_keys_are_private_and_a_folder_without_a_trial_says_what_to_do(trial_file: Path, home: Home) -> None:
+    with pytest.raises(ConfigurationError, match="shadow trial register"):
+        open_trial(home)
+    register_trial(trial_file, home)
+    assert home.root.stat().st_mode & 0o077 == 0
+    assert all(key.stat().st_mode & 0o077 == 0 for key in home.secrets.iterdir())
+
+
+def test_an_empty_trial_is_assessed_published_once_and_shown(trial_file: Path, home: Home) -> None:
+    register_trial(trial_file, home)
+    trial = open_trial(home)
+    published = assess_trial(trial)
+    assert published is not None
+    assert published.snapshot.broken_promises == ()
+    assert len(published.snapshot.of_dimension("cell")) == 15
+    assert assess_trial(trial) is None
+    shown = CliRunner().invoke(app, ["status", "--home", str(home.root)])
+    assert shown.exit_code == 0
+    assert "Too early to judge" in shown.output
+    assert "none yet" in shown.output
+
+
+def test_the_command_line_names_file_field_and_remedy(tmp_path: Path, home: Home) -> None:
+    result = CliRunner().invoke(app, ["trial", "register", str(tmp_path / "no.toml"), "--home", str(home.root)])
+    assert isinstance(result.exception, ConfigurationError)
+    assert "check the path" in str(result.exception)
