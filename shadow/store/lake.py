@@ -34,7 +34,6 @@ CONFIGURATION = {
     "threads": "2",
 }
 COMPACT_OVER = 24
-LARGE_PART_BYTES = 16 << 20  # a part of this size is not merged again, so that the work of merging stays small
 GRACE_SECONDS = 86_400.0  # how long a reader may work on a snapshot
 MAGIC = b"PAR1"  # both ends of a whole Parquet file
 MANIFEST = "manifest.json"
@@ -64,10 +63,11 @@ def kinds() -> tuple[str, ...]:
 
 
 class Lake:
-    """The lake of one trial."""
+    """The lake of one trial. Parts of `large_part_bytes` are not merged again, which bounds the work of merging."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, large_part_bytes: int = 16 << 20) -> None:
         self._root = root
+        self._large_part_bytes = large_part_bytes
         make_folder(root)
 
     def manifest(self) -> Manifest:
@@ -209,7 +209,7 @@ class Lake:
     def _newest_small(self, parts: tuple[str, ...]) -> tuple[str, ...]:
         """The run of small parts at the end: what is merged stays one range of events."""
         first = len(parts)
-        while first and (self._root / parts[first - 1]).stat().st_size < LARGE_PART_BYTES:
+        while first and (self._root / parts[first - 1]).stat().st_size < self._large_part_bytes:
             first -= 1
         return parts[first:]
 

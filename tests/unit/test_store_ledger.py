@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shadow.domain.errors import LedgerConflict, MigrationEdited
-from shadow.store.engine import Database
+from shadow.store.engine import Database, sqlite_module
 from shadow.store.events import Audited, Kind
-from shadow.store.ledger import Head, Ledger, canonical
+from shadow.store.ledger import Head, Ledger, Row, canonical, link, sha256_hex
 from shadow.store.migrations import migrate, split_statements
 
 
@@ -217,6 +219,27 @@ def test_a_removed_event_or_a_moved_head_is_found(url: str, ledger: Ledger, stat
     assert ledger.verify().problem is not None
 
 
+@pytest.mark.parametrize(("seq", "problem"), [(2, "event 3 does not point"), (3, "the head names event 3")])
+def test_an_event_that_was_changed_and_hashed_anew_is_found_by_the_next_one(
+    url: str, ledger: Ledger, seq: int, problem: str
+) -> None:
+    ledger.append([audited("a"), audited("b"), audited("c")])
+    forged = forge(ledger.since(seq - 1)[0])
+    _tamper(
+        url,
+        "update event set body = '{body}', body_sha256 = '{body_sha256}', hash = '{hash}'"
+        " where trial = '{trial}' and seq = {seq}".format(**{name: getattr(forged, name) for name in Row.__slots__}),
+    )
+    found = ledger.verify()
+    assert found.problem is not None and found.problem.startswith(problem)
+
+
+def forge(row: Row) -> Row:
+    body = (row.body or "").replace("noted", "muted")
+    changed = replace(row, body=body, body_sha256=sha256_hex(body))
+    return replace(changed, hash=link(changed))
+
+
 def _tamper(url: str, statement: str) -> None:
     """As someone would who owns the database: with the triggers out of the way."""
     database = Database(url)
@@ -262,6 +285,33 @@ def test_a_commit_on_sqlite_waits_for_the_disk_and_the_file_is_private(tmp_path:
         assert found == ["wal", 2]
         for file in path.parent.iterdir():
             assert file.stat().st_mode & 0o777 == 0o600, file
+
+
+@pytest.mark.parametrize("act", ["append", "close"])
+def test_on_sqlite_an_append_and_a_close_wait_their_turn_at_the_file_lock(tmp_path: Path, act: str) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}", "t")
+    ledger.migrate()
+    acting = threading.Thread(target=ledger.close if act == "close" else lambda: ledger.append([audited("a")]))
+    with (tmp_path / "ledger.db.lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        acting.start()
+        acting.join(0.3)
+        assert acting.is_alive()
+        assert ledger.head().seq == 0
+    acting.join(30)
+    assert not acting.is_alive()
+    assert ledger.head().seq == (1 if act == "append" else 0)
+    ledger.close()
+
+
+def test_a_write_on_sqlite_holds_the_database_from_its_first_moment(tmp_path: Path) -> None:
+    """A transaction that turned into a write only later could be refused at once, whatever it waits."""
+    database = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
+    other = sqlite_module().connect(tmp_path / "ledger.db", timeout=0)
+    with database.write(), pytest.raises(sqlite_module().OperationalError, match="locked"):
+        other.execute("begin immediate")
+    other.close()
+    database.close()
 
 
 @pytest.mark.server

@@ -1,6 +1,6 @@
 """A router that sends numbered slices over C-STORE, and each one again until it is acknowledged.
 
-Arguments: port, its AE title, its number (0 or 1, it sends every second slice), studies, slices a study.
+Arguments: port, its AE title, its number, the number of studies, and a file: once it exists, no new slice is begun.
 Prints the SOP Instance UID of each slice once it is acknowledged, and `not acknowledged` for each failure.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import sys
 import time
+from pathlib import Path
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
@@ -40,22 +41,27 @@ def store(association: Association, dataset: Dataset) -> bool:
 
 
 def main() -> None:
-    """Send until everything is acknowledged."""
-    port, title, offset, studies, slices = sys.argv[1:]
-    names = [(f"1.2.{s}", f"1.2.{s}.{n}") for n in range(1, int(slices) + 1) for s in range(1, int(studies) + 1)]
-    left = names[int(offset) :: 2]
+    """Send until told to stop."""
+    port, title, router, studies, stop = sys.argv[1:]
     entity = AE(title)
     entity.add_requested_context(CTImageStorage, [ExplicitVRLittleEndian])
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = 5
-    while left:
+    number = 0
+    while not Path(stop).exists():
         association = entity.associate("127.0.0.1", int(port), ae_title="SHADOW")
-        while left and association.is_established and store(association, ct_slice(*left[0])):
-            print(left.pop(0)[1], flush=True)
-        if left:
-            print("not acknowledged", flush=True)
-            time.sleep(0.05)
+        acknowledged = association.is_established
+        while acknowledged and not Path(stop).exists():
+            study = f"1.2.{number % int(studies)}"
+            instance = f"{study}.{router}.{number}"
+            acknowledged = store(association, ct_slice(study, instance))
+            if acknowledged:
+                print(instance, flush=True)
+                number += 1
         if association.is_established:
             association.release()
+        if not acknowledged:
+            print("not acknowledged", flush=True)
+            time.sleep(0.05)
 
 
 if __name__ == "__main__":

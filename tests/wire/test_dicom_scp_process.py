@@ -32,7 +32,7 @@ pytestmark = pytest.mark.server
 ROUTER = "RIVER_ROUTER"
 SECRET = "a site secret of more than 32 bytes.."
 KILLS = 10
-STUDIES, SLICES_A_STUDY = 6, 100
+STUDIES = 6
 PROGRAM = """
 import sys
 from datetime import time
@@ -174,15 +174,13 @@ def test_a_quarantined_instance_is_in_the_ledger(mirror: MirrorProcess) -> None:
 class RetryingRouter:
     """A process that sends its slices one after the other, each again until it is acknowledged."""
 
-    def __init__(self, port: int, offset: int, log: Path) -> None:
-        self._log = log
+    def __init__(self, port: int, number: int, folder: Path) -> None:
+        self._log = folder / f"router-{number}.log"
+        self._stop = folder / f"router-{number}.stop"
         program = Path(__file__).with_name("retrying_router.py")
-        with log.open("w") as output:
-            arguments = [str(port), ROUTER, str(offset), str(STUDIES), str(SLICES_A_STUDY)]
+        with self._log.open("w") as output:
+            arguments = [str(port), ROUTER, str(number), str(STUDIES), str(self._stop)]
             self._process = subprocess.Popen([sys.executable, str(program), *arguments], stdout=output)
-
-    def is_sending(self) -> bool:
-        return self._process.poll() is None
 
     def failures(self) -> int:
         return self._log.read_text().splitlines().count("not acknowledged")
@@ -190,8 +188,9 @@ class RetryingRouter:
     def acknowledged(self) -> set[str]:
         return set(self._log.read_text().splitlines()) - {"not acknowledged"}
 
-    def wait(self) -> None:
-        assert self._process.wait(timeout=60) == 0
+    def stop(self) -> None:
+        self._stop.touch()
+        assert self._process.wait(timeout=30) == 0
 
     def close(self) -> None:
         self._process.kill()
@@ -203,7 +202,7 @@ def test_kill_minus_nine_under_load_loses_no_acknowledged_instance_and_doubles_n
 ) -> None:
     generator = random.Random(20260301)
     mirror.start()
-    routers = [RetryingRouter(mirror.port, offset, tmp_path / f"router-{offset}.log") for offset in range(2)]
+    routers = [RetryingRouter(mirror.port, number, tmp_path) for number in range(2)]
     with ExitStack() as stack:
         for router in routers:
             stack.callback(router.close)
@@ -212,27 +211,28 @@ def test_kill_minus_nine_under_load_loses_no_acknowledged_instance_and_doubles_n
             before = sum(len(router.acknowledged()) for router in routers)
             until(lambda: sum(len(router.acknowledged()) for router in routers) > before)  # noqa: B023
             time.sleep(generator.uniform(0.02, 0.15))
-            assert all(router.is_sending() for router in routers), "the load ended before the kills"
             mirror.end(signal.SIGKILL)
             until(lambda: [router.failures() for router in routers] != failures)  # noqa: B023
             mirror.start()
         for router in routers:
-            router.wait()
+            router.stop()
     until(lambda: not list((mirror.home.spool / "open").iterdir()), 20)
     mirror.end(signal.SIGTERM)
 
-    studies = [f"1.2.{number}" for number in range(1, STUDIES + 1)]
+    studies = [f"1.2.{number}" for number in range(STUDIES)]
     acknowledged = {uid for router in routers for uid in router.acknowledged()}
-    assert len(acknowledged) == STUDIES * SLICES_A_STUDY
+    assert len(acknowledged) > KILLS
     files = list(mirror.home.spool.glob("studies/*/*.dcm"))
-    assert sorted(path.name.split("~")[0] for path in files) == sorted(acknowledged)
+    stored = [path.name.split("~")[0] for path in files]
+    assert len(stored) == len(set(stored))
+    assert acknowledged <= set(stored)
     for path in files:
         instance = instance_of(path.name)
         assert instance is not None
         assert hashlib.sha256(path.read_bytes()).hexdigest() == instance.sha256
     manifests = [latest_manifest(mirror.home, study) for study in studies]
     listed = [one.sop_instance_uid for manifest in manifests for one in manifest.instances]
-    assert sorted(listed) == sorted(acknowledged)
+    assert sorted(listed) == sorted(stored)
     assert list(mirror.home.spool.rglob("*.part")) == []
     assert list(mirror.home.spool.glob("arrived/*/*")) == []
     queued = WorkQueue(mirror.home.queues / "admission").ready()
