@@ -178,7 +178,7 @@ def _write_past_the_limit(folder: Path) -> None:
 
 def test_a_write_that_finds_no_room_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     write_durably(tmp_path / "file", b"old")
-    process = multiprocessing.get_context("spawn").Process(target=_write_past_the_limit, args=(tmp_path,))
+    process = multiprocessing.get_context("fork").Process(target=_write_past_the_limit, args=(tmp_path,))
     process.start()
     process.join()
     assert process.exitcode == 0
@@ -222,7 +222,7 @@ def _hold(folder: Path, held: object, release: object) -> None:
 
 
 def test_a_lane_has_one_holder_and_a_killed_holder_frees_it(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     held, release = context.Event(), context.Event()
     holder = context.Process(target=_hold, args=(tmp_path, held, release))
     holder.start()
