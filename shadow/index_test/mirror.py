@@ -239,10 +239,8 @@ class Mirror:
         self._open[study_key].instances[instance.sop_instance_uid] = instance
 
     def _open_revision(self, study_key: str, calling_ae_title: str) -> _OpenRevision:
-        folder = self._spool.studies / study_key
-        if not folder.exists():
-            folder.mkdir(mode=0o700)
-            sync_folder(self._spool.studies)
+        (self._spool.studies / study_key).mkdir(mode=0o700, exist_ok=True)
+        sync_folder(self._spool.studies)
         latest = self._latest_manifest(study_key)
         opened = _OpenRevision(
             revision=1 if latest is None else latest.revision + 1,
