@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from shadow.protocol.site import Site, read_site
 from shadow.protocol.trial import ModelUnderTrial, TrialProtocol, read_trial
 from shadow.store.events import FileDigest, Kind, TrialRegistered
 from shadow.store.keys import read_key_file, read_or_create_key_file
-from shadow.store.ledger import Ack, Ledger, Verification
+from shadow.store.ledger import Ack, Head, Ledger, Verification
 from shadow.store.queue import WorkQueue
 
 HOME_VARIABLE = "SHADOW_HOME"
@@ -320,28 +320,30 @@ def assess_trial(trial: Trial) -> Published | None:
         head = ledger.head()
         newest = read_current(trial.home.snapshots)
         last = ledger.since(head.seq - 1)
-        if newest and last and last[0].kind == Kind.ASSESSMENT and last[0].key == newest.sha256:
+        published_last = newest and last and last[0].kind == Kind.ASSESSMENT and last[0].key == newest.sha256
+        if newest and published_last and newest.snapshot.ledger_seq == head.seq - 1:  # and nothing came meanwhile
             return None
         _, contract = trial.model(trial.protocol.champion.identifier)
         lake = Lake(trial.home.lake)
         lake.export(ledger)
-        connection = lake.connect()
-        snapshot = assess(
-            connection,
-            protocol=trial.protocol,
-            protocol_sha256=trial.protocol_sha256,
-            sites=trial.sites,
-            model=ModelAssessed(
-                contract.identifier,
-                contract.version,
-                contract.sha256,
-                contract.threshold,
-                contract.demonstration,
-            ),
-            head=head,
-            data_until=trial.clock.now(),
-        )
-        published = publish(trial.home.snapshots, snapshot, connection)
+        exported = lake.manifest()  # what is counted, not what was appended meanwhile, is what the snapshot speaks for
+        with closing(lake.connect()) as connection:
+            snapshot = assess(
+                connection,
+                protocol=trial.protocol,
+                protocol_sha256=trial.protocol_sha256,
+                sites=trial.sites,
+                model=ModelAssessed(
+                    contract.identifier,
+                    contract.version,
+                    contract.sha256,
+                    contract.threshold,
+                    contract.demonstration,
+                ),
+                head=Head(exported.upto, exported.upto_hash),
+                data_until=trial.clock.now(),
+            )
+            published = publish(trial.home.snapshots, snapshot, connection)
         ledger.append([AssessmentPublished(published.sha256, snapshot.ledger_seq, snapshot.ledger_hash)])
         return published
 

@@ -86,7 +86,7 @@ class Lake:
             raise StoreError("the lake's manifest is damaged; the next export makes the lake anew") from error
 
     def export(self, ledger: Ledger, limit: int = 50_000) -> int:
-        """Export every event that is not yet in the lake; returns how many. One exporter at a time.
+        """Export every event that the ledger held when this began; returns how many. One exporter at a time.
 
         Where the lake is damaged or not this ledger's, it is thrown away and the whole ledger exported.
         """
@@ -152,8 +152,10 @@ class Lake:
             shutil.rmtree(self._root / kind, ignore_errors=True)
 
     def _catch_up(self, ledger: Ledger, limit: int) -> int:
-        exported = 0
-        while rows := ledger.since(self.manifest().upto, limit):
+        """Export up to the present head: to run after writers that append faster would never end."""
+        exported, head = 0, ledger.head().seq
+        while (upto := self.manifest().upto) < head:
+            rows = ledger.since(upto, limit)
             self._export(rows)
             exported += len(rows)
         if self._compact():

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
+import threading
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +16,7 @@ from typer.testing import CliRunner
 from shadow.cli import app
 from shadow.domain.errors import ConfigurationError, LedgerConflict
 from shadow.domain.home import Home
-from shadow.store.events import Kind
+from shadow.store.events import Audited, Kind
 from shadow.wiring import assess_trial, open_trial, register_trial, verify_ledger
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -87,6 +91,54 @@ def test_an_empty_trial_is_assessed_published_once_and_shown(trial_file: Path, h
     assert shown.exit_code == 0
     assert "Too early to judge" in shown.output
     assert "none yet" in shown.output
+
+
+def test_a_snapshot_speaks_for_the_events_it_counted_while_others_are_appended(trial_file: Path, home: Home) -> None:
+    register_trial(trial_file, home)
+    trial = open_trial(home)
+    stop = threading.Event()
+
+    def append_for_ever() -> None:
+        with trial.open_ledger() as ledger:
+            for number in itertools.count():
+                if stop.is_set():
+                    return
+                name = f"instance:{number}"
+                ledger.append([Audited(name, "mirror", "instance_quarantined", name, "undecodable_data_set")])
+
+    writer = threading.Thread(target=append_for_ever)
+    writer.start()
+    try:
+        published = [assess_trial(trial) for _ in range(3)]
+    finally:
+        stop.set()
+        writer.join()
+    with trial.open_ledger() as ledger:
+        rows = ledger.since(0)
+    assert published[0] is not None
+    for one in filter(None, published):  # none: the writer appended nothing since the last
+        counted = sum(reason.count for reason in one.snapshot.flow.instances_quarantined)
+        spoken_for = [row for row in rows if row.seq <= one.snapshot.ledger_seq]
+        assert counted == sum(row.kind == Kind.AUDIT for row in spoken_for)
+        assert one.snapshot.ledger_hash == spoken_for[-1].hash
+
+
+def test_what_was_appended_while_a_snapshot_was_made_is_in_the_next(trial_file: Path, home: Home) -> None:
+    register_trial(trial_file, home)
+    trial = open_trial(home)
+    event = Audited("instance:1", "mirror", "instance_quarantined", "instance:1", "undecodable_data_set")
+
+    class WhileAssessing:
+        def now(self) -> datetime:
+            with trial.open_ledger() as ledger:
+                ledger.append([event])
+            return trial.clock.now()
+
+    first = assess_trial(replace(trial, clock=WhileAssessing()))
+    assert first is not None and not first.snapshot.flow.instances_quarantined
+    second = assess_trial(trial)
+    assert second is not None and second.snapshot.flow.instances_quarantined
+    assert assess_trial(trial) is None
 
 
 def test_the_command_line_names_file_field_and_remedy(tmp_path: Path, home: Home) -> None:
