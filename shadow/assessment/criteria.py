@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shadow.assessment.accuracy import clopper_pearson
 from shadow.assessment.snapshot import CriterionResult, Group, Proportion, Verdict
+from shadow.assessment.statistics.proportions import clopper_pearson
 from shadow.protocol.trial import Criterion, Measure, Scope
 
 MORE_CASES_SEARCHED = 2000

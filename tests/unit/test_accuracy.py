@@ -1,30 +1,28 @@
-import json
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from statistics_vectors import VECTORS, vector
 
-from shadow.assessment.accuracy import clopper_pearson, proportion, wilson
+from shadow.assessment.accuracy import proportion
+from shadow.assessment.statistics.proportions import clopper_pearson, wilson
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "proportions.json").read_text(encoding="utf-8"))
-INTERVALS = [one for one in VECTORS["vectors"] if "wilson" in one["expected"]]
+INTERVALS = [one for one in VECTORS.values() if "wilson" in one["expected"]]
 
 
-@pytest.mark.parametrize("vector", INTERVALS, ids=[one["id"] for one in INTERVALS])
-def test_intervals_agree_with_published_digits(vector: dict[str, dict[str, float]]) -> None:
-    count, of, confidence = (vector["inputs"][name] for name in ("x", "n", "conf"))
+@pytest.mark.parametrize("one", INTERVALS, ids=[one["id"] for one in INTERVALS])
+def test_intervals_agree_with_published_digits(one: dict[str, dict[str, float]]) -> None:
+    count, of, confidence = (one["inputs"][name] for name in ("x", "n", "conf"))
     found = wilson(count, of, confidence)
-    assert (found.lower, found.upper) == pytest.approx(vector["expected"]["wilson"], abs=1e-8)
+    assert (found.lower, found.upper) == pytest.approx(one["expected"]["wilson"], abs=1e-8)
     exact = clopper_pearson(count, of, confidence)
-    assert (exact.lower, exact.upper) == pytest.approx(vector["expected"]["clopper_pearson"], abs=1e-8)
+    assert (exact.lower, exact.upper) == pytest.approx(one["expected"]["clopper_pearson"], abs=1e-8)
 
 
 def test_sensitivity_of_a_published_table() -> None:
-    vector = next(one for one in VECTORS["vectors"] if one["id"] == "acc-01")
-    true_positives, false_negatives = vector["inputs"]["tp"], vector["inputs"]["fn"]
+    published = vector("acc-01")
+    true_positives, false_negatives = published["inputs"]["tp"], published["inputs"]["fn"]
     found = proportion(true_positives, true_positives + false_negatives)
-    assert (found.estimate, found.lower, found.upper) == pytest.approx(vector["expected"]["sens"], abs=1e-8)
+    assert (found.estimate, found.lower, found.upper) == pytest.approx(published["expected"]["sens"], abs=1e-8)
 
 
 @given(st.integers(1, 400).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of))))

@@ -2,9 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from shadow.assessment.accuracy import clopper_pearson, proportion
+from shadow.assessment.accuracy import proportion
 from shadow.assessment.criteria import judge, judge_criterion
 from shadow.assessment.snapshot import Group, Verdict
+from shadow.assessment.statistics.proportions import clopper_pearson
 from shadow.protocol.trial import Criterion, Measure, Scope
 
 OVERALL = Criterion("se", Measure.SENSITIVITY, Scope.ALL, floor=0.80, confidence=0.95)
