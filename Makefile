@@ -58,6 +58,10 @@ check: $(READY) ## Lint, types, import contracts, unit tests: within two minutes
 	@! grep -nE 'https?://|--(extra-)?index-url|--find-links' requirements.lock requirements-bootstrap.lock
 	@$(BIN)/python -m pytest -q -n 2 -m "not server and not trial"
 
+.PHONY: simulate
+simulate: $(READY) ## The statistics' operating characteristics at full size
+	@SHADOW_SIMULATION=full $(BIN)/python -m pytest -q -n 2 tests/simulation
+
 .PHONY: format
 format: $(READY) ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix .
