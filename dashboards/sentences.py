@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dashboards import figures
 from dashboards.standing import Measure, is_enough, measured
-from shadow.assessment.snapshot import Group, Proportion, ReferenceState, Snapshot, Verdict
+from shadow.assessment.snapshot import Group, Monitor, Proportion, ReferenceState, Snapshot, Verdict
 
 SHARE_OUTSIDE = 0.05  # a 95 % interval misses the true value in at most about one group of twenty
 
@@ -150,8 +150,42 @@ def multiplicity(cells: tuple[Group, ...], measure: Measure, minimum: int) -> st
     )
 
 
-SINGLE_LOOK = (
-    "The intervals are for a single look at the planned end. This page is refreshed as the trial runs: "
-    "whoever looks every day and acts on the first bad (or good) interval is wrong more often than 1 time "
-    "in 20."
+def alarms(snapshot: Snapshot) -> str:
+    """What the declared monitors have raised, each with its counts, or that they are quiet."""
+    monitoring = snapshot.monitoring
+    closed = sum(week.closed for week in monitoring.weeks)
+    if not closed:
+        return "No week is closed yet, so nothing is monitored yet."
+    over = f"over {figures.number_of(closed, 'closed week', 'closed weeks')}"
+    if not monitoring.alarms:
+        groups = figures.number_of(len(monitoring.monitors), "declared group has", "declared groups have")
+        return f"**No alarm.** None of {groups} alarmed {over}."
+    words = "; ".join(
+        f"**{one.label}** since the week of {one.alarm_week:%-d %b %Y} ({one.alarm_reason}: found "
+        f"{figures.counted(one.found)} of {figures.positives(one.present, snapshot.target_plural)} {over})"
+        for one in monitoring.alarms
+    )
+    return f"**Alarm.** {words}."
+
+
+def why_no_alarm(snapshot: Snapshot, monitor: Monitor) -> str:
+    """For a group that looks bad and has not alarmed: what is missing. Empty for any other."""
+    needed = monitor.positives_for_alarm
+    closed = sum(week.closed for week in snapshot.monitoring.weeks)
+    if needed is None or not closed:
+        return ""
+    alpha = figures.percent(snapshot.monitoring.alpha)
+    return (
+        f"**{monitor.label}** is below the floor so far ({figures.counted(monitor.found)} of "
+        f"{figures.positives(monitor.present, snapshot.target_plural)}), and has not alarmed: at this rate an alarm "
+        f"that keeps the error of the whole family at {alpha} takes about {figures.counted(needed)} "
+        f"{snapshot.target_plural}, and {monitor.present / closed:.1f} come a week."
+    )
+
+
+DAILY_LOOKS = (
+    "Verdicts, bands and alarms may be looked at every day: the chance that one is ever wrong is what the protocol "
+    "states, not more. They rest on closed weeks, in which (nearly) every study has its final report, and count each "
+    "patient once. The 95% CI beside an estimate is for reading: whoever acts on the first bad one is wrong more "
+    "often than 1 time in 20."
 )

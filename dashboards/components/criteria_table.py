@@ -23,6 +23,13 @@ def status_words(verdict: Verdict) -> str:
     return f":{look.table_colour}[:material/{look.icon}: **{standing.value}**]"
 
 
+def _limits(criterion: CriterionResult) -> str:
+    """The limits that decide, with the cases of the closed weeks that they rest on."""
+    if criterion.lower is None:
+        return figures.NONE_YET
+    return f"{figures.interval(criterion.lower, criterion.upper)} (n = {figures.counted(criterion.matured_of)})"
+
+
 def _row(criterion: CriterionResult) -> dict[str, str]:
     judged_on = criterion.scope_label
     remark = f" ({criterion.remark})" if criterion.remark else ""
@@ -31,7 +38,7 @@ def _row(criterion: CriterionResult) -> dict[str, str]:
         "Rule": criterion.rule,
         "Judged on": judged_on,
         "Observed": figures.estimate(criterion.proportion),
-        "Exact interval": figures.interval(criterion.exact_lower, criterion.exact_upper),
         "Counts": figures.share(criterion.proportion),
+        "Limits, closed weeks": _limits(criterion),
         "Status": status_words(criterion.verdict) + remark,
     }

@@ -52,6 +52,8 @@ def _verdict_card(snapshot: Snapshot) -> None:
             return
         st.markdown(f"### {status_icon(answer.verdict)} {answer.headline}")
         st.markdown(sentences.worst_cell(snapshot))
+        if snapshot.monitoring.alarms:
+            st.markdown(sentences.alarms(snapshot))
         if answer.sentence:
             st.markdown(answer.sentence)
         if snapshot.worst_cell() is not None:
@@ -87,12 +89,12 @@ def _cards(snapshot: Snapshot) -> None:
 
 def _how_to_read(snapshot: Snapshot) -> str:
     return f"""
-- **Met**: the lower end of the exact interval reaches the floor. **Not met**: the upper end is below it.
-  **Not yet known**: neither; more cases will tell. There is no state in between.
+- **Met**: the lower limit has reached the floor. **Not met**: the upper limit is below it. **Not yet known**:
+  neither; more cases will tell. There is no state in between.
 - A study on which the AI failed, answered late or has not answered counts as a miss when the final report says
   that {snapshot.target_plural} are present, and as a false alert when it says that they are absent.
 - A study without a final report is *pending*: it is in no figure of accuracy, and never counts as negative.
 - A criterion for every scanner and shift shows the cell that decided. Cells with fewer than
   {snapshot.minimum_positives_shown} confirmed {snapshot.target_plural} print no figure on the Subgroups page.
-- {sentences.SINGLE_LOOK}
+- {sentences.DAILY_LOOKS}
 """

@@ -111,9 +111,9 @@ def _legend(snapshot: Snapshot, measure: Measure) -> None:
     else:
         at = figures.percent(rule.floor)
         words = [
-            (Standing.MET, f"exact interval wholly at or above {at}"),
-            (Standing.NOT_YET_KNOWN, f"exact interval spans {at}"),
-            (Standing.NOT_MET, f"exact interval wholly below {at}"),
+            (Standing.MET, f"its limits lie wholly at or above {at}"),
+            (Standing.NOT_YET_KNOWN, f"its limits span {at}"),
+            (Standing.NOT_MET, f"its limits lie wholly below {at}"),
         ]
     few = snapshot.minimum_positives_shown
     items = [_legend_item(LOOKS[one].fill, f"{LOOKS[one].shape} {one.value}: {text}") for one, text in words]
@@ -182,11 +182,12 @@ def _table_row(snapshot: Snapshot, group: Group, measure: Measure) -> dict[str, 
 def _how_to_read(snapshot: Snapshot, cells: tuple[Group, ...], measure: Measure) -> str:
     few = snapshot.minimum_positives_shown
     return f"""
-- A cell is coloured by how its exact interval lies against the protocol's floor, **never by its value**: a
-  low figure on few cases is *not yet known*, and says so.
+- A cell is coloured by how its limits lie against the protocol's floor, **never by its value**: a low figure on few
+  cases is *not yet known*, and says so. The limits rest on closed weeks and hold however often one looks; the bars
+  below are for reading and do not.
 - Fewer than {few} cases print no figure: one case more would move it too far.
 - **Many cells.** {sentences.multiplicity(cells, measure, few)}
-- **Many looks.** {sentences.SINGLE_LOOK}
+- **Many looks.** {sentences.DAILY_LOOKS}
 - Sensitivity counts a failed, late or missing result as a miss. Specificity counts a failure as a false alert.
 - A shift follows the wall clock of the scanner's own site, daylight-saving time included.
 - The dashed line in the lower chart is the protocol's floor. Bars are 95% Wilson intervals.

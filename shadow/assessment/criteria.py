@@ -1,28 +1,38 @@
-"""The protocol's acceptance rules: met, not yet known, or not met, by the exact interval."""
+"""The protocol's acceptance rules: met, not yet known, or not met, under daily looks."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from shadow.assessment.snapshot import CriterionResult, Group, Proportion, Verdict
-from shadow.assessment.statistics.proportions import clopper_pearson
+import numpy as np
+
+from shadow.assessment.snapshot import CriterionResult, Group, MaturedCounts, Proportion, Verdict
+from shadow.assessment.statistics.sequential import (
+    acceptance_lower_limit,
+    acceptance_upper_limit,
+    log_acceptance_e_value,
+    log_floor_e_value,
+)
 from shadow.protocol.trial import Criterion, Measure, Scope
 
 MORE_CASES_SEARCHED = 2000
 
 
-def judge(proportion: Proportion, criterion: Criterion) -> Verdict:
-    """The verdict on one proportion.
+def judge(matured: MaturedCounts, criterion: Criterion) -> Verdict:
+    """The verdict on the matured counts of one group; it may be asked any day.
 
-    Met when the lower exact limit reaches the floor, not met when the upper exact limit is below it, else
-    not yet known. No cases is not yet known.
+    Met when the evidence against "at most the floor" has reached 1/alpha, not met when the evidence against "at
+    least the floor" has, else not yet known; alpha is half of what the confidence leaves. P(ever met, though at or
+    below the floor) is at most alpha, and so is P(ever not met, though at or above it). The criteria of a trial are
+    an intersection-union test: all must be met, so no correction for their number is needed (Berger 1982,
+    Technometrics 24:295).
     """
-    if proportion.of == 0:
-        return Verdict.NOT_YET_KNOWN
-    limits = clopper_pearson(proportion.count, proportion.of, criterion.confidence)
-    if limits.lower >= criterion.floor:
+    count, of = measured(matured, criterion)
+    limit = math.log(2 / (1 - criterion.confidence))
+    if float(log_acceptance_e_value(count, of - count, criterion.floor)) >= limit:
         return Verdict.MET
-    if limits.upper < criterion.floor:
+    if float(log_floor_e_value(count, of - count, criterion.floor)) >= limit:
         return Verdict.NOT_MET
     return Verdict.NOT_YET_KNOWN
 
@@ -38,12 +48,12 @@ def judge_criterion(criterion: Criterion, groups: Sequence[Group], plural: str) 
         candidates = [group for group in groups if group.dimension == "all"]
     else:
         candidates = [group for group in groups if group.dimension == "cell"]
-    judged = [(judge(_measured(group, criterion), criterion), group) for group in candidates]
+    judged = [(judge(group.matured, criterion), group) for group in candidates]
     verdict = _overall([one for one, _ in judged])
     deciding = [group for one, group in judged if one is verdict] or candidates
     shown = min(deciding, key=lambda group: _rank(group, criterion))
-    proportion = _measured(shown, criterion)
-    limits = clopper_pearson(proportion.count, proportion.of, criterion.confidence) if proportion.of else None
+    count, of = measured(shown.matured, criterion)
+    alpha = (1 - criterion.confidence) / 2
     where = "all sites" if criterion.scope is Scope.ALL else "every scanner and shift"
     return CriterionResult(
         identifier=criterion.identifier,
@@ -54,12 +64,21 @@ def judge_criterion(criterion: Criterion, groups: Sequence[Group], plural: str) 
         confidence=criterion.confidence,
         rule=f"lower limit at least {criterion.floor * 100:g}%",
         scope_label=shown.label,
-        proportion=proportion,
-        exact_lower=limits.lower if limits else None,
-        exact_upper=limits.upper if limits else None,
+        proportion=_shown(shown, criterion),
+        matured_count=count,
+        matured_of=of,
+        lower=acceptance_lower_limit(count, of, alpha) if of else None,
+        upper=acceptance_upper_limit(count, of, alpha) if of else None,
         verdict=verdict,
-        remark=_remark(verdict, proportion, criterion, plural),
+        remark=_remark(verdict, count, of, criterion, plural),
     )
+
+
+def measured(matured: MaturedCounts, criterion: Criterion) -> tuple[int, int]:
+    """Right answers and studies of the criterion's measure."""
+    if criterion.measure is Measure.SENSITIVITY:
+        return matured.found, matured.present
+    return matured.cleared, matured.absent
 
 
 def _overall(verdicts: Sequence[Verdict]) -> Verdict:
@@ -70,24 +89,28 @@ def _overall(verdicts: Sequence[Verdict]) -> Verdict:
     return Verdict.MET
 
 
-def _measured(group: Group, criterion: Criterion) -> Proportion:
+def _shown(group: Group, criterion: Criterion) -> Proportion:
     return group.sensitivity if criterion.measure is Measure.SENSITIVITY else group.specificity_worst_case
 
 
 def _rank(group: Group, criterion: Criterion) -> tuple[bool, float]:
-    estimate = _measured(group, criterion).estimate
+    estimate = _shown(group, criterion).estimate
     return (not group.enough, 1.0 if estimate is None else estimate)
 
 
-def _remark(verdict: Verdict, proportion: Proportion, criterion: Criterion, plural: str) -> str:
+def _remark(verdict: Verdict, count: int, of: int, criterion: Criterion, plural: str) -> str:
+    """How many more cases would decide, were they to go on at this rate."""
     if verdict is not Verdict.NOT_YET_KNOWN:
         return ""
     counted = plural if criterion.measure is Measure.SENSITIVITY else f"studies without {plural}"
-    if proportion.estimate is None:
-        return f"no {counted} yet"
-    for of in range(proportion.of + 1, proportion.of + MORE_CASES_SEARCHED):
-        count = int(proportion.estimate * of)
-        limits = clopper_pearson(count, of, criterion.confidence)
-        if limits.lower >= criterion.floor or limits.upper < criterion.floor:
-            return f"about {of - proportion.of} more {counted} needed at this rate"
-    return f"more than {MORE_CASES_SEARCHED} more {counted} needed at this rate"
+    if of == 0:
+        return f"no {counted} in a closed week yet"
+    totals = np.arange(of + 1, of + MORE_CASES_SEARCHED + 1)
+    counts = np.floor(count / of * totals)
+    limit = math.log(2 / (1 - criterion.confidence))
+    decided = (log_acceptance_e_value(counts, totals - counts, criterion.floor) >= limit) | (
+        log_floor_e_value(counts, totals - counts, criterion.floor) >= limit
+    )
+    if not decided.any():
+        return f"too near the floor: more than {MORE_CASES_SEARCHED:,} more {counted} needed at this rate"
+    return f"{counted} still needed at this rate: about {int(decided.argmax()) + 1:,}"

@@ -14,9 +14,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shadow.assessment.cohorts import weekly_cohorts
 from shadow.assessment.criteria import judge_criterion
 from shadow.assessment.flow import latency, study_flow
 from shadow.assessment.linkage import broken_promises, count_groups, link
+from shadow.assessment.monitors import watch_family
 from shadow.assessment.snapshot import (
     CASES_FILE,
     POINTER_FILE,
@@ -60,7 +62,8 @@ def assess(
 ) -> Snapshot:
     """One assessment of the lake behind `connection`, for the protocol's champion."""
     link(connection, protocol)
-    groups = all_groups(count_groups(connection), sites, protocol)
+    cohorts = weekly_cohorts(connection, protocol, data_until)
+    groups = all_groups(count_groups(connection), cohorts, sites, protocol)
     return Snapshot(
         trial=protocol.identifier,
         trial_title=protocol.title,
@@ -82,6 +85,7 @@ def assess(
         groups=groups,
         criteria=tuple(judge_criterion(one, groups, protocol.target_condition_plural) for one in protocol.criteria),
         latency=latency(connection),
+        monitoring=watch_family(cohorts, sites, protocol),
         worst=worst_cell_label(groups),
         broken_promises=broken_promises(connection),
     )

@@ -141,6 +141,21 @@ def _total(reasons: tuple[Reason, ...]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class MaturedCounts:
+    """What decides, under daily looks: closed weeks only, and each patient's first study of a kind only.
+
+    Attributes:
+        found, present: of the studies with the target condition those found, and all.
+        cleared, absent: of the studies without it those cleared, and all; a failure is not cleared.
+    """
+
+    found: int
+    present: int
+    cleared: int
+    absent: int
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """Accuracy in one group of eligible studies.
 
@@ -153,6 +168,7 @@ class Group:
         sensitivity_evaluable: the same over studies with a result in time only.
         specificity: no alert / reference absent; a failure raises no alert.
         specificity_worst_case: the same with each failure counted as a false alert.
+        matured: the counts that verdicts rest on.
         enough: whether `sensitivity.of` reaches the protocol's minimum for showing a figure.
         verdict: of the sensitivity criterion of the group's scope; not yet known where there is none.
     """
@@ -171,22 +187,24 @@ class Group:
     sensitivity_evaluable: Proportion
     specificity: Proportion
     specificity_worst_case: Proportion
+    matured: MaturedCounts
     enough: bool
     verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class CriterionResult:
-    """One acceptance rule of the protocol, judged by its exact interval.
+    """One acceptance rule of the protocol, judged so that it may be asked any day.
 
     Attributes:
         identifier, title: of the rule.
         measure: sensitivity or specificity. scope: all or scanner-and-shift. floor: the limit, a share.
-        confidence: of the exact interval, two-sided.
+        confidence: two-sided, of limits that hold at all times at once.
         rule: the rule in words, for example `lower limit at least 85 %`.
         scope_label: what it was judged on; for a cell rule the worst judged cell.
-        proportion: observed, with the Wilson interval for display.
-        exact_lower, exact_upper: the Clopper-Pearson limits that decided.
+        proportion: observed over all weeks, with the Wilson interval for display.
+        matured_count, matured_of: the matured counts that decided.
+        lower, upper: their time-uniform limits; None without a case.
         verdict: met, not yet known, not met.
         remark: for example how many more positives are needed; may be empty.
     """
@@ -200,10 +218,97 @@ class CriterionResult:
     rule: str
     scope_label: str
     proportion: Proportion
-    exact_lower: float | None
-    exact_upper: float | None
+    matured_count: int
+    matured_of: int
+    lower: float | None
+    upper: float | None
     verdict: Verdict
     remark: str
+
+
+class MonitorState(StrEnum):
+    """What the declared monitors say about a group today."""
+
+    ALARM = "alarm"
+    WATCH = "watch"
+    QUIET = "quiet"
+
+
+@dataclass(frozen=True, slots=True)
+class Week:
+    """A week of index time, from `start` (Monday, UTC): its eligible studies, those labelled, and whether it closed."""
+
+    start: datetime
+    eligible: int
+    labelled: int
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WeekOfGroup:
+    """A group in one closed week: cases found and present, and the time-uniform band over all weeks until then."""
+
+    found: int
+    present: int
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True, slots=True)
+class Monitor:
+    """A declared group under daily looks.
+
+    Attributes:
+        dimension: all, site, scanner, shift, site_and_shift or cell. site, scanner, shift, label: as in `Group`.
+        weight: its share of the family's alpha.
+        found, present: monitored cases over the closed weeks, one a patient.
+        lower, upper: the 95 % band that holds at all times at once; None without a case.
+        state: alarm, watch or quiet.
+        alarm_week: start of the week in which it alarmed, or None. alarm_reason: in words, or empty.
+        positives_for_alarm: roughly how many cases an alarm takes at the observed rate; None at or above the floor,
+            without a case, and once it has alarmed.
+        weeks: one a closed week, in order.
+    """
+
+    dimension: str
+    site: str
+    scanner: str
+    shift: str
+    label: str
+    weight: float
+    found: int
+    present: int
+    lower: float | None
+    upper: float | None
+    state: MonitorState
+    alarm_week: datetime | None
+    alarm_reason: str
+    positives_for_alarm: int | None
+    weeks: tuple[WeekOfGroup, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """The declared family: P(any false alarm within `horizon_weeks`) is at most `alpha`.
+
+    Attributes:
+        floor, alpha, horizon_weeks, watch_weeks: the protocol's promise.
+        weeks: every week of the index window so far; the closed ones come first.
+        monitors: the declared groups; all studies first.
+    """
+
+    floor: float
+    alpha: float
+    horizon_weeks: int
+    watch_weeks: int
+    weeks: tuple[Week, ...]
+    monitors: tuple[Monitor, ...]
+
+    @property
+    def alarms(self) -> tuple[Monitor, ...]:
+        """The monitors that have alarmed, the earliest first."""
+        raised = [one for one in self.monitors if one.alarm_week is not None]
+        return tuple(sorted(raised, key=lambda one: (one.alarm_week, one.label)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +336,7 @@ class Snapshot:
         planned_positives, minimum_positives_shown: from the protocol.
         flow, groups, criteria, latency: the findings. `groups` holds dimension `all` first, then site,
             scanner, shift and cell, in the order of the site files.
+        monitoring: the declared family under daily looks.
         worst: label of the cell with the lowest sensitivity among those with enough positives, or empty.
         broken_promises: names of sql/checks that returned rows; empty when every promise is kept.
     """
@@ -255,6 +361,7 @@ class Snapshot:
     groups: tuple[Group, ...]
     criteria: tuple[CriterionResult, ...]
     latency: Latency
+    monitoring: Monitoring
     worst: str
     broken_promises: tuple[str, ...]
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from shadow.protocol.monitoring import Monitoring
 from shadow.protocol.reader import read_toml
 
 
@@ -150,6 +151,7 @@ class TrialProtocol:
     series: SeriesChoice
     reference: ReferenceRule
     criteria: tuple[Criterion, ...]
+    monitoring: Monitoring
 
     def __post_init__(self) -> None:
         if sum(model.role is Role.CHAMPION for model in self.models) != 1:

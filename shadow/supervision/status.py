@@ -162,7 +162,7 @@ def _cell(group: Group | None) -> str:
 
 
 def _print_criteria(snapshot: Snapshot, console: Console) -> None:
-    console.print("\n[italic]Acceptance criteria, judged by exact intervals at one look[/]")
+    console.print("\n[italic]Acceptance criteria, judged on closed weeks; true under daily looks[/]")
     for one in snapshot.criteria:
         mark, style = VERDICT_MARKS[one.verdict]
         console.print(f"[{style}]{mark:<15}[/] {one.title}: {one.rule}", highlight=False)
@@ -171,8 +171,8 @@ def _print_criteria(snapshot: Snapshot, console: Console) -> None:
 
 def _judged_on(one: CriterionResult) -> str:
     observed = one.proportion
-    if observed.estimate is None or one.exact_lower is None:
+    if observed.estimate is None or one.lower is None:
         return f"{one.scope_label}: {one.remark}"
     counted = f"{observed.estimate:.1%} ({observed.count}/{observed.of})"
-    limits = f"exact limits {one.exact_lower:.1%} to {one.exact_upper:.1%}"
+    limits = f"limits {one.lower:.1%} to {one.upper:.1%} on {one.matured_count:,}/{one.matured_of:,}"
     return f"{one.scope_label}: {counted}, {limits}" + (f"; {one.remark}" if one.remark else "")

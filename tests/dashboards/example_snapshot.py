@@ -15,11 +15,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shadow.assessment.cohorts import Cohorts
 from shadow.assessment.criteria import judge_criterion
 from shadow.assessment.linkage import CaseCounts
+from shadow.assessment.monitors import watch_family
 from shadow.assessment.snapshot import (
     CASES_FILE,
     POINTER_FILE,
@@ -32,6 +35,7 @@ from shadow.assessment.snapshot import (
     Reason,
     ReferenceState,
     Snapshot,
+    Week,
     sha256_of,
     to_bytes,
 )
@@ -51,13 +55,14 @@ WORST = ("riverside-ct-2", "Night")
 # Found, missed and without a result among the confirmed positives of each scanner, by shift.
 POSITIVES: dict[str, dict[str, tuple[int, int, int]]] = {
     "riverside-ct-1": {"Day": (18, 1, 0), "Evening": (13, 1, 0), "Night": (11, 0, 1)},
-    "riverside-ct-2": {"Day": (16, 0, 0), "Evening": (12, 1, 0), "Night": (19, 11, 1)},
+    "riverside-ct-2": {"Day": (16, 0, 0), "Evening": (12, 1, 0), "Night": (16, 14, 1)},
     "riverside-ct-3": {"Day": (10, 0, 0), "Evening": (5, 1, 0), "Night": (6, 0, 0)},
     "hillside-ct-1": {"Day": (14, 1, 0), "Evening": (10, 0, 0), "Night": (5, 1, 0)},
     "hillside-ct-2": {"Day": (7, 0, 0), "Evening": (4, 0, 0), "Night": (2, 0, 0)},
 }
 NEGATIVES_PER_CELL = 78
 PENDING_PER_CELL = 6
+STUDIES_AT_MOST = 1540
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ def example_cases() -> tuple[ExampleCase, ...]:
     """Every study of the example, in a fixed order."""
     chance = random.Random(SEED)
     cases: list[ExampleCase] = []
+    times = chance.sample(range(STUDIES_AT_MOST), STUDIES_AT_MOST)
 
     def add(scanner: str, shift: str, index: str | None, reference: str | None, reason: str | None = None) -> None:
         number = len(cases)
@@ -89,7 +95,7 @@ def example_cases() -> tuple[ExampleCase, ...]:
                 site=scanner.split("-")[0],
                 scanner=scanner,
                 shift=shift,
-                acquired_at=START + timedelta(minutes=84 * number),
+                acquired_at=START + timedelta(minutes=54 * times[number]),
                 index_state=index,
                 reference_state=reference,
                 exclusion_reason=reason if index is None else None,
@@ -153,6 +159,43 @@ def _count(place: tuple[str, str, str, str], members: list[ExampleCase]) -> Case
     )
 
 
+def labelled(case: ExampleCase) -> bool:
+    return case.reference_state != "pending"
+
+
+def count_weeks(cases: tuple[ExampleCase, ...]) -> Cohorts:
+    """The weekly cohorts, by plain loops; every patient has one study, and every week with a case is old enough."""
+    eligible = [one for one in cases if one.exclusion_reason is None]
+    numbers = sorted({(one.acquired_at - START).days // 7 for one in eligible})
+    weeks = tuple(
+        Week(
+            START + timedelta(weeks=number),
+            len(members),
+            sum(one.reference_state != "pending" for one in members),
+            True,
+        )
+        for number in numbers
+        for members in [[one for one in eligible if (one.acquired_at - START).days // 7 == number]]
+    )
+    counts: dict[tuple[str, str, str, str], np.ndarray] = {}
+    for one in eligible:
+        rows = {"present": (0, 1, "positive"), "absent": (2, 3, "negative")}.get(one.reference_state or "")
+        if rows is None:
+            continue
+        for place in (
+            ("all", "", "", ""),
+            ("site", one.site, "", ""),
+            ("scanner", one.site, one.scanner, ""),
+            ("shift", "", "", one.shift),
+            ("site_and_shift", one.site, "", one.shift),
+            ("cell", one.site, one.scanner, one.shift),
+        ):
+            group = counts.setdefault(place, np.zeros((4, len(weeks)), dtype=np.int64))
+            group[rows[1], (one.acquired_at - START).days // 7] += 1
+            group[rows[0], (one.acquired_at - START).days // 7] += one.index_state == rows[2]
+    return Cohorts(weeks, counts)
+
+
 def _reasons(codes: list[str | None]) -> tuple[Reason, ...]:
     return tuple(Reason(code, count) for code, count in Counter(one for one in codes if one).most_common())
 
@@ -161,7 +204,8 @@ def example_snapshot(cases: tuple[ExampleCase, ...]) -> Snapshot:
     """The snapshot of these cases."""
     eligible = [one for one in cases if one.exclusion_reason is None]
     pairs = Counter((one.index_state, one.reference_state) for one in eligible)
-    groups = all_groups(count_cases(cases), SITES, PROTOCOL)
+    cohorts = count_weeks(cases)
+    groups = all_groups(count_cases(cases), cohorts, SITES, PROTOCOL)
     flow = Flow(
         received=len(cases),
         excluded=_reasons([one.exclusion_reason for one in cases]),
@@ -200,6 +244,7 @@ def example_snapshot(cases: tuple[ExampleCase, ...]) -> Snapshot:
         groups=groups,
         criteria=tuple(judge_criterion(one, groups, PROTOCOL.target_condition_plural) for one in PROTOCOL.criteria),
         latency=Latency(1400, 3.4, 9.8, 1200, 3.1),
+        monitoring=watch_family(cohorts, SITES, PROTOCOL),
         worst=worst_cell_label(groups),
         broken_promises=(),
     )

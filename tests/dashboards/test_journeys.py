@@ -42,10 +42,10 @@ def test_a_viewer_who_is_first_on_a_fresh_server_gets_no_cases_by_deep_link(visi
 
 def test_a_cell_of_the_heatmap_says_its_value(visitor: Page, dashboard: Dashboard) -> None:
     sign_in(visitor, dashboard, Role.VIEWER, "/subgroups")
-    cell = visitor.locator('[aria-label="Riverside CT-2, Night: 19 of 31 found, 61%, Not met"]')
+    cell = visitor.locator('[aria-label="Riverside CT-2, Night: 16 of 31 found, 52%, Not met"]')
     expect(cell.first).to_be_visible()
     expect(visitor.locator('[aria-label="Hillside CT-2, Night: n = 2, too few"]').first).to_be_attached()
-    expect(visitor.get_by_text("19 of 31 bleeds", exact=True)).to_be_visible()
+    expect(visitor.get_by_text("16 of 31 bleeds", exact=True)).to_be_visible()
 
 
 def test_the_boxes_that_a_reader_sees_add_up(visitor: Page, dashboard: Dashboard) -> None:
@@ -109,7 +109,7 @@ def test_a_page_shows_a_new_snapshot_by_itself(visitor: Page, tmp_path: Path) ->
         sign_in(visitor, fresh, Role.VIEWER)
         expect(visitor.get_by_text("Nothing is published yet")).to_be_visible()
         publish_example(fresh.home.snapshots)
-        expect(visitor.get_by_text("19 of 31 bleeds")).to_be_visible(timeout=REFRESHED_MS)
+        expect(visitor.get_by_text("16 of 31 bleeds")).to_be_visible(timeout=REFRESHED_MS)
 
 
 def request(dashboard: Dashboard, method: str, path: str, body: str = "", **headers: str) -> http.client.HTTPResponse:

@@ -31,6 +31,15 @@ def subgroups() -> None:
         subgroups.render(published)
 
 
+def over_time() -> None:
+    from dashboards.components.page_frame import opening
+    from dashboards.views import over_time
+
+    published = opening(over_time.QUESTION)
+    if published is not None:
+        over_time.render(published.snapshot)
+
+
 def accounting(role: str) -> None:
     from dashboards.components.page_frame import opening
     from dashboards.views import accounting
@@ -71,15 +80,17 @@ def test_the_overview_answers_in_counts_of_the_snapshot(published: Published) ->
     said = words(tested)
     assert tested.title[0].value == "Is the AI ready to be switched on?"
     assert "Not yet: 1 of 3 pre-registered criteria is not met so far" in said
-    assert "**19 of 31 bleeds**" in said
+    assert "**16 of 31 bleeds**" in said
     assert [one.value for one in tested.metric] == ["1,446", "1,399", "90", "3.4 s"]
 
 
 def test_every_criterion_is_a_row_with_its_counts_and_its_status_in_words(published: Published) -> None:
     table = ran(AppTest.from_function(overview)).table[0].value
-    assert list(table["Counts"]) == ["152 of 171", "1,035 of 1,170", "19 of 31"]
-    assert ["Met" in one for one in table["Status"]] == [True, True, False]
+    assert list(table["Counts"]) == ["149 of 171", "1,035 of 1,170", "16 of 31"]
+    assert ["Met" in one for one in table["Status"]] == [False, True, False]
+    assert "Not yet known" in table["Status"].iloc[0] and "bleeds still needed" in table["Status"].iloc[0]
     assert "Not met" in table["Status"].iloc[2]
+    assert table["Limits, closed weeks"].iloc[2].endswith("(n = 31)")
 
 
 def test_a_broken_promise_stands_above_every_figure_and_takes_the_verdict_away(home: Home) -> None:
@@ -120,13 +131,13 @@ def test_a_site_filter_leaves_the_other_site_out(published: Published) -> None:
     tested.multiselect(key="sites").set_value(["hillside"])
     said = words(ran(tested))
     assert "Lowest: **Hillside CT-1, Day**" in said
-    assert "elsewhere 138 of 156" in said
+    assert "elsewhere 135 of 156" in said
 
 
 def test_the_reader_is_told_of_many_cells_and_many_looks(published: Published) -> None:
     said = words(ran(AppTest.from_function(subgroups)))
     assert "9 of 15 cells" in said
-    assert "single look" in said
+    assert "looked at every day" in said
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -140,5 +151,30 @@ def test_the_table_beside_the_drawing_holds_the_same_counts(published: Published
     table = ran(AppTest.from_function(accounting, kwargs={"role": "viewer"})).table[0].value
     counts = {(row.Stage, row.Box): row.Count for row in table.itertuples()}
     assert counts["Studies", "Received"] == "1,461"
-    assert counts["Report: present", "Missed"] == "17"
+    assert counts["Report: present", "Missed"] == "20"
     assert counts["Reports", "Messages quarantined"] == "3"
+
+
+def test_over_time_says_that_nothing_alarmed_and_what_an_alarm_would_take(published: Published) -> None:
+    tested = ran(AppTest.from_function(over_time))
+    said = words(tested)
+    assert tested.title[0].value == "Is performance holding up?"
+    alarms = published.snapshot.monitoring.alarms
+    assert ("**No alarm.**" in said) is (not alarms)
+    tested.selectbox(key="group").set_value("Riverside CT-2, Night")
+    said = words(ran(tested))
+    assert "**16 of 31 bleeds**" in said
+    table = tested.table[0].value
+    assert len(table) == 32 and "Riverside CT-2, Night" in set(table["Group"].iloc[:4])
+
+
+def test_over_time_draws_nothing_of_a_group_with_few_cases(published: Published) -> None:
+    tested = ran(AppTest.from_function(over_time))
+    tested.selectbox(key="group").set_value("Hillside CT-2, Night")
+    assert "too few to draw" in ran(tested).info[0].value
+
+
+def test_over_time_before_the_first_case_promises_nothing(home: Home) -> None:
+    publish_example(home.snapshots, example_snapshot(()), ())
+    said = words(ran(AppTest.from_function(over_time)))
+    assert "nothing is monitored yet" in said and "nan" not in said.lower()

@@ -20,6 +20,7 @@ from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.mirror import StudyManifest, digest_of, manifest_path, write_manifest
 from shadow.index_test.model import ModelContract, read_model_contract
 from shadow.index_test.spool import SpooledInstance
+from shadow.protocol.monitoring import FamilyWeights, Monitoring
 from shadow.protocol.site import Scanner, Shift, Site
 from shadow.protocol.trial import (
     Criterion,
@@ -76,6 +77,7 @@ def protocol(*models: str) -> TrialProtocol:
         series=RULES,
         reference=ReferenceRule("rule/1", UnmentionedPolicy.ABSENT, True),
         criteria=(Criterion("all", Measure.SENSITIVITY, Scope.ALL, 0.8, 0.95),),
+        monitoring=Monitoring(0.8, 0.05, 13, 52, 14, 0.98, 28, FamilyWeights(0.1, 0.1, 0.15, 0.15, 0.25, 0.25)),
     )
 
 

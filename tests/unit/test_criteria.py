@@ -4,8 +4,8 @@ import pytest
 
 from shadow.assessment.accuracy import proportion
 from shadow.assessment.criteria import judge, judge_criterion
-from shadow.assessment.snapshot import Group, Verdict
-from shadow.assessment.statistics.proportions import clopper_pearson
+from shadow.assessment.snapshot import Group, MaturedCounts, Verdict
+from shadow.assessment.statistics.sequential import acceptance_lower_limit
 from shadow.protocol.trial import Criterion, Measure, Scope
 
 OVERALL = Criterion("se", Measure.SENSITIVITY, Scope.ALL, floor=0.80, confidence=0.95)
@@ -29,6 +29,7 @@ def group(label: str, found: int, present: int, dimension: str = "cell", failed:
         sensitivity_evaluable=proportion(found, present),
         specificity=proportion(95, 100),
         specificity_worst_case=proportion(95 - failed, 100),
+        matured=MaturedCounts(found, present, 95 - failed, 100),
         enough=present >= 10,
         verdict=Verdict.NOT_YET_KNOWN,
     )
@@ -37,16 +38,19 @@ def group(label: str, found: int, present: int, dimension: str = "cell", failed:
 @pytest.mark.parametrize(
     ("count", "of", "verdict"),
     [
-        # one-sided exact 97.5 % limits by hand from a beta table: 92/100 -> .848, 85/100 -> .765 to .914
+        # evidence of 40 is needed; the mixtures' integrals by quadrature: 92/100 -> 87, 91/100 -> 31 for,
+        # 65/100 -> 151, 69/100 -> 13 against
         (92, 100, Verdict.MET),
+        (91, 100, Verdict.NOT_YET_KNOWN),
+        (69, 100, Verdict.NOT_YET_KNOWN),
         (85, 100, Verdict.NOT_YET_KNOWN),
         (65, 100, Verdict.NOT_MET),
         (0, 0, Verdict.NOT_YET_KNOWN),
         (3, 3, Verdict.NOT_YET_KNOWN),
     ],
 )
-def test_a_verdict_needs_the_whole_interval_on_one_side_of_the_floor(count: int, of: int, verdict: Verdict) -> None:
-    assert judge(proportion(count, of), OVERALL) is verdict
+def test_a_verdict_needs_evidence_that_holds_on_every_day(count: int, of: int, verdict: Verdict) -> None:
+    assert judge(MaturedCounts(count, of, 0, 0), OVERALL) is verdict
 
 
 def test_one_bad_cell_fails_the_rule_for_every_cell_and_is_named() -> None:
@@ -70,10 +74,10 @@ def test_all_cells_good_is_met() -> None:
 def test_an_open_rule_says_how_many_more_are_needed() -> None:
     result = judge_criterion(OVERALL, [group("All studies", 85, 100, "all")], "bleeds")
     assert result.verdict is Verdict.NOT_YET_KNOWN
-    needed = int(result.remark.split()[1])
+    needed = int(result.remark.split()[-1])
     at, before = 100 + needed, 99 + needed
-    assert clopper_pearson(int(0.85 * at), at, 0.95).lower >= 0.80
-    assert clopper_pearson(int(0.85 * before), before, 0.95).lower < 0.80
+    assert acceptance_lower_limit(int(0.85 * at), at) >= 0.80
+    assert acceptance_lower_limit(int(0.85 * before), before) < 0.80
     assert "bleeds" in result.remark
 
 

@@ -105,6 +105,22 @@ def acceptance_lower_limit(
     return float(brentq(excess, low, high, xtol=1e-14, rtol=1e-14)) if excess(high) < 0 else high
 
 
+def acceptance_upper_limit(
+    detected: int, of: int, alpha: float = 0.025, prior: tuple[float, float] = ALARM_PRIOR
+) -> float:
+    """One-sided time-uniform upper limit: the largest floor that `log_floor_e_value` does not yet exclude.
+
+    P(it ever falls below the true proportion) <= alpha. 1 without cases.
+
+    >>> round(acceptance_upper_limit(12, 30), 4)
+    0.6936
+
+    Raises:
+        ValueError: as for `confidence_sequence`.
+    """
+    return 1 - acceptance_lower_limit(of - detected, of, alpha, (prior[1], prior[0]))
+
+
 def log_mixture_e_value(
     detected: ArrayLike, missed: ArrayLike, proportion: ArrayLike, prior: tuple[float, float] = (1.0, 1.0)
 ) -> Floats:

@@ -46,6 +46,7 @@ stated as (
 
 select
     study_key,
+    patient_key,
     site,
     scanner,
     shift,
