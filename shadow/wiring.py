@@ -312,6 +312,7 @@ def publish_assessment() -> int:
 
 def assess_trial(trial: Trial) -> Published | None:
     """Export the ledger, assess, publish; None where nothing has happened since the newest snapshot."""
+    from shadow.assessment.monitors import alarm_events, stream_of
     from shadow.assessment.publish import ModelAssessed, assess, publish
     from shadow.store.events import AssessmentPublished
     from shadow.store.lake import Lake
@@ -344,6 +345,9 @@ def assess_trial(trial: Trial) -> Published | None:
                 data_until=trial.clock.now(),
             )
             published = publish(trial.home.snapshots, snapshot, connection)
+        alarms = alarm_events(snapshot.monitoring, stream_of(trial.protocol, contract.threshold))
+        known = ledger.known(Kind.ALARM, [one.key for one in alarms])
+        ledger.append([one for one in alarms if one.key not in known])
         ledger.append([AssessmentPublished(published.sha256, snapshot.ledger_seq, snapshot.ledger_hash)])
         return published
 

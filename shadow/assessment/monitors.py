@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
+import duckdb
 import numpy as np
 
 from shadow.assessment.cohorts import FOUND, PRESENT, Cohorts, Place
@@ -11,15 +14,61 @@ from shadow.assessment.snapshot import Monitor, Monitoring, MonitorState, WeekOf
 from shadow.assessment.statistics.family import NEVER, FamilyEvidence, FamilyRule, monitor_family, positives_for_alarm
 from shadow.assessment.statistics.sequential import confidence_sequence
 from shadow.assessment.subgroups import declared_places, label_of
+from shadow.domain.project import sql
 from shadow.protocol.monitoring import FamilyWeights
 from shadow.protocol.site import Site
 from shadow.protocol.trial import TrialProtocol
+from shadow.store.events import AlarmRaised
 
 
-def watch_family(cohorts: Cohorts, sites: Sequence[Site], protocol: TrialProtocol) -> Monitoring:
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """An alarm that stands in the ledger."""
+
+    week: datetime
+    reason: str
+
+
+def stream_of(protocol: TrialProtocol, threshold: float) -> str:
+    """What evidence may be added up: one model at one threshold, read against one label rule."""
+    return f"{protocol.champion.sha256[:16]}/{threshold!r}/{protocol.reference.label_rule}"
+
+
+def raised_alarms(connection: duckdb.DuckDBPyConnection, stream: str) -> dict[Place, Raised]:
+    """The alarms of a stream that the lake holds."""
+    rows = connection.execute(sql("queries/assessment/raised_alarms.sql"), {"stream": stream}).fetchall()
+    return {
+        (dimension, site, scanner, shift): Raised(week, reason)
+        for dimension, site, scanner, shift, week, reason in rows
+    }
+
+
+def alarm_events(monitoring: Monitoring, stream: str) -> list[AlarmRaised]:
+    """Every alarm of a snapshot as what the ledger would hold; the caller leaves out those that it does hold."""
+    return [
+        AlarmRaised(
+            stream,
+            one.dimension,
+            one.site,
+            one.scanner,
+            one.shift,
+            one.alarm_week,
+            one.alarm_reason,
+            one.found,
+            one.present,
+        )
+        for one in monitoring.alarms
+        if one.alarm_week is not None
+    ]
+
+
+def watch_family(
+    cohorts: Cohorts, raised: Mapping[Place, Raised], sites: Sequence[Site], protocol: TrialProtocol
+) -> Monitoring:
     """Every declared group with its band, its evidence and its state.
 
-    Groups that no site file declares are not in the family: what was not promised beforehand cannot alarm.
+    Groups that no site file declares are not in the family: what was not promised beforehand cannot alarm. An alarm
+    that was `raised` stands, also where a late report has since changed the evidence.
     """
     promise = protocol.monitoring
     rule = FamilyRule(promise.floor, promise.alpha, promise.horizon_weeks, promise.watch_weeks)
@@ -31,10 +80,22 @@ def watch_family(cohorts: Cohorts, sites: Sequence[Site], protocol: TrialProtoco
         rule, [weight for _, weight in members], mine[:, FOUND], mine[:, PRESENT], rest[:, FOUND], rest[:, PRESENT]
     )
     monitors = tuple(
-        _monitor(number, place, weight, rule, evidence, cohorts, label_of(place, sites))
+        _latched(_monitor(number, place, weight, rule, evidence, cohorts, label_of(place, sites)), raised.get(place))
         for number, (place, weight) in enumerate(members)
     )
     return Monitoring(rule.floor, rule.alpha, rule.horizon_weeks, rule.watch_weeks, cohorts.weeks, monitors)
+
+
+def _latched(monitor: Monitor, raised: Raised | None) -> Monitor:
+    if raised is None:
+        return monitor
+    return replace(
+        monitor,
+        state=MonitorState.ALARM,
+        alarm_week=raised.week,
+        alarm_reason=raised.reason,
+        positives_for_alarm=None,
+    )
 
 
 def _weighted(sites: Sequence[Site], weights: FamilyWeights) -> Iterator[tuple[Place, float]]:

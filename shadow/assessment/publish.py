@@ -18,7 +18,7 @@ from shadow.assessment.cohorts import weekly_cohorts
 from shadow.assessment.criteria import judge_criterion
 from shadow.assessment.flow import latency, study_flow
 from shadow.assessment.linkage import broken_promises, count_groups, link
-from shadow.assessment.monitors import watch_family
+from shadow.assessment.monitors import raised_alarms, stream_of, watch_family
 from shadow.assessment.snapshot import (
     CASES_FILE,
     POINTER_FILE,
@@ -63,6 +63,7 @@ def assess(
     """One assessment of the lake behind `connection`, for the protocol's champion."""
     link(connection, protocol)
     cohorts = weekly_cohorts(connection, protocol, data_until)
+    raised = raised_alarms(connection, stream_of(protocol, model.threshold))
     groups = all_groups(count_groups(connection), cohorts, sites, protocol)
     return Snapshot(
         trial=protocol.identifier,
@@ -85,7 +86,7 @@ def assess(
         groups=groups,
         criteria=tuple(judge_criterion(one, groups, protocol.target_condition_plural) for one in protocol.criteria),
         latency=latency(connection),
-        monitoring=watch_family(cohorts, sites, protocol),
+        monitoring=watch_family(cohorts, raised, sites, protocol),
         worst=worst_cell_label(groups),
         broken_promises=broken_promises(connection),
     )

@@ -29,6 +29,7 @@ class Kind(StrEnum):
     PREDICTION_FAILURE = "prediction_failure"
     REPORT_VERSION = "report_version"
     LABEL = "label"
+    ALARM = "alarm"
     ASSESSMENT = "assessment"
     AUDIT = "audit"
 
@@ -340,6 +341,40 @@ class AssessmentPublished:
     def subject(self) -> str:
         """The snapshot."""
         return self.snapshot_sha256
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmRaised:
+    """A declared group alarmed. It stands in the ledger whatever later data say: alarms latch.
+
+    Attributes:
+        stream: model, threshold and label rule that the evidence is about; any change starts a new stream.
+        dimension, site, scanner, shift: the group; empty where it spans them.
+        week: start of the week of index time in which the evidence sufficed.
+        reason: below the floor, below the rest, or both.
+        found, present: monitored cases when the alarm was raised.
+    """
+
+    KIND: ClassVar[Kind] = Kind.ALARM
+    stream: str
+    dimension: str
+    site: str
+    scanner: str
+    shift: str
+    week: datetime
+    reason: str
+    found: int
+    present: int
+
+    @property
+    def key(self) -> str:
+        """One alarm a group and stream."""
+        return ":".join((self.stream, self.dimension, self.site, self.scanner, self.shift))
+
+    @property
+    def subject(self) -> str:
+        """The stream."""
+        return self.stream
 
 
 @dataclass(frozen=True, slots=True)

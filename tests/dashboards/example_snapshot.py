@@ -244,7 +244,7 @@ def example_snapshot(cases: tuple[ExampleCase, ...]) -> Snapshot:
         groups=groups,
         criteria=tuple(judge_criterion(one, groups, PROTOCOL.target_condition_plural) for one in PROTOCOL.criteria),
         latency=Latency(1400, 3.4, 9.8, 1200, 3.1),
-        monitoring=watch_family(cohorts, SITES, PROTOCOL),
+        monitoring=watch_family(cohorts, {}, SITES, PROTOCOL),
         worst=worst_cell_label(groups),
         broken_promises=(),
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from shadow.assessment.cohorts import Cohorts, Counts, Place
-from shadow.assessment.monitors import watch_family
+from shadow.assessment.monitors import Raised, alarm_events, stream_of, watch_family
 from shadow.assessment.snapshot import Monitoring, MonitorState, Week
 from shadow.assessment.statistics.sequential import confidence_sequence
 from shadow.assessment.subgroups import declared_places
@@ -26,13 +26,18 @@ DAY: Place = ("cell", "riverside", "riverside-ct-1", "Day")
 START = datetime(2026, 8, 24, tzinfo=UTC)
 
 
-def watched(found: dict[Place, list[int]], present: dict[Place, list[int]], open_weeks: int = 0) -> Monitoring:
+def watched(
+    found: dict[Place, list[int]],
+    present: dict[Place, list[int]],
+    open_weeks: int = 0,
+    raised: dict[Place, Raised] | None = None,
+) -> Monitoring:
     weeks = len(present[ALL])
     counts: dict[Place, Counts] = {}
     for place, per_week in present.items():
         counts[place] = np.array([found[place], per_week, [0] * weeks, [0] * weeks])
     every = tuple(Week(START + timedelta(weeks=n), 100, 100, n < weeks) for n in range(weeks + open_weeks))
-    return watch_family(Cohorts(every, counts), SITES, PROTOCOL)
+    return watch_family(Cohorts(every, counts), raised or {}, SITES, PROTOCOL)
 
 
 def monitor(found: Monitoring, label: str):
@@ -83,5 +88,29 @@ def test_a_stricter_family_alarms_later() -> None:
         tuple(Week(START + timedelta(weeks=n), 100, 100, True) for n in range(12)),
         {place: np.array([counts[0][place], counts[1][place], [0] * 12, [0] * 12]) for place in counts[0]},
     )
-    late = next(one for one in watch_family(cohorts, SITES, strict).monitors if one.label == "Riverside CT-2, Night")
+    late = next(
+        one for one in watch_family(cohorts, {}, SITES, strict).monitors if one.label == "Riverside CT-2, Night"
+    )
     assert early is not None and (late.alarm_week is None or late.alarm_week > early)
+
+
+def test_an_alarm_that_was_raised_stands_though_a_late_report_has_changed_the_evidence() -> None:
+    week = START + timedelta(weeks=1)
+    counts = ({ALL: [16] * 4, NIGHT: [6] * 4}, {ALL: [16] * 4, NIGHT: [6] * 4})
+    found = watched(*counts, raised={NIGHT: Raised(week, "below the rest")})
+    night = monitor(found, "Riverside CT-2, Night")
+    assert (night.state, night.alarm_week, night.alarm_reason) == (MonitorState.ALARM, week, "below the rest")
+    (event,) = alarm_events(found, stream_of(PROTOCOL, 0.5))
+    assert event.key.endswith(":cell:riverside:riverside-ct-2:Night") and (event.found, event.present) == (24, 24)
+
+
+def test_another_model_threshold_or_label_rule_is_another_stream() -> None:
+    other_rule = replace(PROTOCOL, reference=replace(PROTOCOL.reference, label_rule="intracranial-haemorrhage/2"))
+    other_model = replace(PROTOCOL, models=(replace(PROTOCOL.champion, sha256="0" * 64),))
+    streams = {
+        stream_of(PROTOCOL, 0.5),
+        stream_of(PROTOCOL, 0.51),
+        stream_of(other_rule, 0.5),
+        stream_of(other_model, 0.5),
+    }
+    assert len(streams) == 4

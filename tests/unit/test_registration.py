@@ -7,16 +7,17 @@ import json
 import shutil
 import threading
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from shadow.assessment.monitors import stream_of
 from shadow.cli import app
 from shadow.domain.errors import ConfigurationError, LedgerConflict
 from shadow.domain.home import Home
-from shadow.store.events import Audited, Kind
+from shadow.store.events import AlarmRaised, Audited, Kind
 from shadow.wiring import assess_trial, open_trial, register_trial, verify_ledger
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -145,3 +146,22 @@ def test_the_command_line_names_file_field_and_remedy(tmp_path: Path, home: Home
     result = CliRunner().invoke(app, ["trial", "register", str(tmp_path / "no.toml"), "--home", str(home.root)])
     assert isinstance(result.exception, ConfigurationError)
     assert "check the path" in str(result.exception)
+
+
+def test_an_alarm_is_in_the_ledger_once_and_in_every_later_snapshot(trial_file: Path, home: Home) -> None:
+    register_trial(trial_file, home)
+    trial = open_trial(home)
+    stream = stream_of(trial.protocol, trial.model(trial.protocol.champion.identifier)[1].threshold)
+    week = datetime(2026, 10, 5, tzinfo=UTC)
+    with trial.open_ledger() as ledger:
+        cell = ("cell", "riverside", "riverside-ct-2", "Night")
+        ledger.append([AlarmRaised(stream, *cell, week, "below the rest", 3, 9)])
+    published = assess_trial(trial)
+    assert published is not None
+    (alarm,) = published.snapshot.monitoring.alarms
+    assert (alarm.label, alarm.alarm_week) == ("Riverside CT-2, Night", week)
+    with trial.open_ledger() as ledger:
+        ledger.append([Audited("one more", "mirror", "instance_quarantined", "x", "undecodable_data_set")])
+    assert assess_trial(trial) is not None
+    with trial.open_ledger() as ledger:
+        assert ledger.count(Kind.ALARM) == 1
