@@ -41,7 +41,7 @@ def print_snapshot(published: Published, console: Console) -> None:
     _print_flow(snapshot.flow, console)
     console.print(_cells(snapshot))
     _print_criteria(snapshot, console)
-    console.print()
+    console.print(f"\n{monitoring_sentence(snapshot)}\n", highlight=False)
     console.print(latency_sentence(snapshot), highlight=False)
     for problem in (
         *snapshot.flow.broken_sums(),
@@ -64,6 +64,28 @@ def answer_sentence(snapshot: Snapshot) -> str:
         f"[bold]Lowest: {worst.label}.[/bold] There the model {_found(worst.sensitivity, snapshot)}"
         f"{_interval(worst.sensitivity)}; elsewhere {found_elsewhere} of {elsewhere}"
         f"{f' ({found_elsewhere / elsewhere:.0%})' if elsewhere else ''}."
+    )
+
+
+def monitoring_sentence(snapshot: Snapshot) -> str:
+    """What the declared monitors have raised, or why the lowest cell has not alarmed yet."""
+    monitoring = snapshot.monitoring
+    closed = sum(week.closed for week in monitoring.weeks)
+    weeks = f"{closed} of {len(monitoring.weeks)} weeks closed"
+    if monitoring.alarms:
+        named = "; ".join(
+            f"[bold]{one.label}[/] since the week of {one.alarm_week:%d %b %Y} ({one.alarm_reason}, "
+            f"{one.found} of {one.present} {snapshot.target_plural})"
+            for one in monitoring.alarms
+        )
+        return f"[dark_orange]▼ Alarm[/]: {named}. {weeks}."
+    quiet = f"No alarm among {len(monitoring.monitors)} declared groups ({monitoring.alpha:.0%} for all); {weeks}."
+    worst = next((one for one in monitoring.monitors if one.label == snapshot.worst), None)
+    if worst is None or worst.positives_for_alarm is None:
+        return quiet
+    return (
+        f"{quiet} {worst.label} has {worst.found} of {worst.present} in closed weeks: at this rate an alarm takes "
+        f"about {worst.positives_for_alarm} {snapshot.target_plural}, and {worst.present / closed:.1f} come a week."
     )
 
 
