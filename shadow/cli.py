@@ -85,6 +85,19 @@ def assess(home: HomeOption = DEFAULT_HOME) -> None:
 
 
 @app.command()
+def plan(
+    file: Annotated[Path, typer.Argument(help="The trial file, for example configs/trials/demo-head-ct.toml.")],
+    volumes: Annotated[Path, typer.Option(help="CSV of positives a week: site,scanner,shift,positives_per_week.")],
+    sensitivity: Annotated[float, typer.Option(min=0.01, max=0.99, help="Assumed sensitivity of healthy groups.")],
+    bad: Annotated[float, typer.Option(min=0.01, max=0.99, help="Assumed sensitivity of a bad group.")],
+) -> None:
+    """Before registration: what the protocol can find at the sites' own volumes, and which groups cannot alarm."""
+    from shadow.supervision.plan import run_plan
+
+    run_plan(file, volumes, sensitivity, bad, Console())
+
+
+@app.command()
 def status(home: HomeOption = DEFAULT_HOME) -> None:
     """Print what the newest snapshot says: flow, accuracy, cells, criteria, latency."""
     from shadow.assessment.snapshot import read_current

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -72,7 +72,7 @@ def watch_family(
     """
     promise = protocol.monitoring
     rule = FamilyRule(promise.floor, promise.alpha, promise.horizon_weeks, promise.watch_weeks)
-    members = tuple(_weighted(sites, promise.weights))
+    members = weighted_family(sites, promise.weights)
     mine = np.stack([cohorts.of(place) for place, _ in members])
     everyone = cohorts.of(("all", "", "", ""))
     rest = everyone[None] - mine
@@ -98,7 +98,8 @@ def _latched(monitor: Monitor, raised: Raised | None) -> Monitor:
     )
 
 
-def _weighted(sites: Sequence[Site], weights: FamilyWeights) -> Iterator[tuple[Place, float]]:
+def weighted_family(sites: Sequence[Site], weights: FamilyWeights) -> tuple[tuple[Place, float], ...]:
+    """Every declared group with its share of alpha."""
     share = {
         "all": weights.overall,
         "site": weights.site,
@@ -108,8 +109,7 @@ def _weighted(sites: Sequence[Site], weights: FamilyWeights) -> Iterator[tuple[P
         "cell": weights.scanner_and_shift,
     }
     places = declared_places(sites)
-    for place in places:
-        yield place, share[place[0]] / sum(other[0] == place[0] for other in places)
+    return tuple((place, share[place[0]] / sum(other[0] == place[0] for other in places)) for place in places)
 
 
 def _monitor(

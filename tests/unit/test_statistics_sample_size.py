@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from statistics_vectors import vector
 
-from shadow.assessment.statistics.family import FamilyRule
+from shadow.assessment.statistics.family import NEVER, FamilyRule, monitor_family
 from shadow.assessment.statistics.proportions import clopper_pearson
 from shadow.assessment.statistics.sample_size import (
+    alarm_chance,
     positives_for_exact_limit,
     positives_for_precision,
     positives_under_daily_looks,
-    simulate_alarms,
     total_for_precision,
 )
 
@@ -76,20 +76,27 @@ def test_a_model_at_its_floor_is_hardly_ever_accepted() -> None:
 
 def test_a_cell_with_many_cases_alarms_sooner_than_one_with_few_and_a_healthy_one_hardly_ever() -> None:
     rule = FamilyRule(floor=0.85, alpha=0.05, horizon_weeks=52, watch_weeks=260)
-    membership = np.eye(3, dtype=bool)
-    found = simulate_alarms(
-        rule,
-        np.full(3, 1 / 3),
-        membership,
-        weekly=np.array([20.0, 2.0, 20.0]),
-        sensitivity=np.array([0.6, 0.6, 0.92]),
-        generator=np.random.default_rng(4),
-        trials=60,
-    )
-    assert found.alarmed[0] == 1 and found.alarmed[2] <= 0.05
-    assert found.median_week[0] < 10 and not found.median_week[1] < found.median_week[0]
-    assert np.isnan(found.median_week[2])
-    assert (found.watched[:2] >= found.alarmed[:2]).all()
+    generator = np.random.default_rng(4)
+    many = alarm_chance(rule, 0.1, (20, 40), (0.6, 0.92), generator)
+    few = alarm_chance(rule, 0.1, (0.5, 40), (0.6, 0.92), generator)
+    healthy = alarm_chance(rule, 0.1, (20, 40), (0.92, 0.92), generator)
+    assert many.alarmed == 1 and many.median_week is not None and many.median_week < 10
+    assert few.alarmed < 0.9 and (few.median_week is None or few.median_week > many.median_week)
+    assert healthy.alarmed <= 0.01 and healthy.median_week is None
+    assert few.watched >= few.alarmed
+
+
+def test_a_chance_of_alarm_is_that_of_the_family_itself() -> None:
+    rule = FamilyRule(floor=0.85, alpha=0.05, horizon_weeks=30, watch_weeks=260)
+    generator = np.random.default_rng(5)
+    alarms = 0
+    for _ in range(300):
+        of = generator.poisson([[4.0], [16.0]], (2, 30))
+        detected = generator.binomial(of, [[0.65], [0.9]])
+        found = monitor_family(rule, [0.2, 0.2], detected, of, detected[::-1], of[::-1])
+        alarms += found.alarm_week[0] != NEVER
+    share = alarm_chance(rule, 0.2, (4, 16), (0.65, 0.9), np.random.default_rng(6), trials=2000).alarmed
+    assert alarms / 300 == pytest.approx(share, abs=0.09)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtrc, ndtri
 
-from shadow.assessment.statistics.family import NEVER, FamilyRule, monitor_family
+from shadow.assessment.statistics.detectors import alarm_threshold, log_cell_below_rest, log_shiryaev_roberts
+from shadow.assessment.statistics.family import FamilyRule
 from shadow.assessment.statistics.sequential import ACCEPTANCE_PRIOR, log_acceptance_e_value
 
 Floats = NDArray[np.float64]
@@ -43,18 +44,18 @@ class StoppingSize:
 
 
 @dataclass(frozen=True, slots=True)
-class AlarmDelay:
-    """What a family of monitors does for each member, simulated.
+class AlarmChance:
+    """What the monitors of one group do within the horizon, simulated.
 
     Attributes:
-        alarmed: share of trials in which the member alarmed within the horizon; shape (members,).
-        watched: share in which it was ever on watch within it; shape (members,).
-        median_week: median week of the alarm, counted from 1; NaN where fewer than half of the trials alarmed.
+        alarmed: share of trials in which the group alarmed.
+        watched: share in which it was on watch in any week.
+        median_week: median week of the alarm, counted from 1; None where fewer than half of the trials alarmed.
     """
 
-    alarmed: Floats
-    watched: Floats
-    median_week: Floats
+    alarmed: float
+    watched: float
+    median_week: int | None
 
 
 def positives_for_precision(sensitivity: float, half_width: float, confidence: float = 0.95) -> int:
@@ -146,41 +147,42 @@ def positives_under_daily_looks(
     return StoppingSize(quantile(0.5), quantile(0.9), float(np.isfinite(first).mean()))
 
 
-def simulate_alarms(
+def alarm_chance(
     rule: FamilyRule,
-    weights: Floats,
-    membership: NDArray[np.bool_],
-    weekly: Floats,
-    sensitivity: Floats,
+    weight: float,
+    weekly: tuple[float, float],
+    sensitivity: tuple[float, float],
     generator: np.random.Generator,
-    trials: int = 200,
-) -> AlarmDelay:
-    """Run the family over its horizon for cells of these volumes and sensitivities.
+    trials: int = 400,
+) -> AlarmChance:
+    """How often and how soon a group alarms; `weekly` positives and `sensitivity` of the group and of the rest.
 
-    `membership` says which cells belong to each member, shape (members, cells); `weekly` are the mean positives of a
-    cell a week, shape (cells,), arriving by Poisson; `sensitivity` has shape (cells,) or (cells, weeks).
+    Positives arrive by Poisson. A rest of 0 a week is a group without a rest: all studies.
+
+    >>> rule = FamilyRule(floor=0.85, alpha=0.05, horizon_weeks=52, watch_weeks=260)
+    >>> found = alarm_chance(rule, 0.1, (12, 48), (0.5, 0.92), np.random.default_rng(1))
+    >>> found.alarmed, found.median_week < 6
+    (1.0, True)
 
     Raises:
-        ValueError: shapes do not fit.
+        ValueError: a rate is negative, or a share lies outside [0, 1].
     """
-    if membership.shape != (weights.size, weekly.size) or sensitivity.shape[0] != weekly.size:
-        raise ValueError(f"membership {membership.shape}, weights {weights.shape}, cells {weekly.shape} do not fit")
-    groups = membership.astype(np.float64)
-    chance = sensitivity[:, None] if sensitivity.ndim == 1 else sensitivity
-    limit = math.log(rule.watch_weeks)
-    alarm_weeks = np.full((trials, weights.size), np.inf)
-    watched = np.zeros((trials, weights.size))
-    for trial in range(trials):
-        of = generator.poisson(weekly[:, None], (weekly.size, rule.horizon_weeks))
-        detected = generator.binomial(of, chance)
-        mine, total = groups @ detected, groups @ of
-        rest, all_rest = detected.sum(axis=0) - mine, of.sum(axis=0) - total
-        found = monitor_family(rule, weights, mine, total, rest, all_rest)
-        alarm_weeks[trial] = np.where(found.alarm_week == NEVER, np.inf, found.alarm_week + 1.0)
-        watched[trial] = (found.log_detector >= limit).any(axis=1)
-    median = np.quantile(alarm_weeks, 0.5, axis=0, method="inverted_cdf")
-    return AlarmDelay(
-        np.isfinite(alarm_weeks).mean(axis=0), watched.mean(axis=0), np.where(np.isfinite(median), median, np.nan)
+    if min(weekly) < 0 or not 0 <= min(sensitivity) <= max(sensitivity) <= 1:
+        raise ValueError(f"weekly {weekly} and sensitivity {sensitivity}: expected rates of at least 0, and shares")
+    shape = (trials, rule.horizon_weeks)
+    of, rest_of = (generator.poisson(rate, shape) for rate in weekly)
+    hits, rest_hits = generator.binomial(of, sensitivity[0]), generator.binomial(rest_of, sensitivity[1])
+    has_rest = weekly[1] > 0
+    share = weight / 2 if has_rest else weight
+    detector = log_shiryaev_roberts(hits, of, rule.floor)
+    crossed = detector >= math.log(alarm_threshold(rule.horizon_weeks, rule.alpha, share))
+    if has_rest:
+        crossed |= log_cell_below_rest(hits, of, rest_hits, rest_of) >= -math.log(rule.alpha * share)
+    week = np.where(crossed.any(axis=1), crossed.argmax(axis=1) + 1.0, np.inf)
+    median = float(np.quantile(week, 0.5, method="inverted_cdf"))
+    watched = (detector >= math.log(rule.watch_weeks)).any(axis=1)
+    return AlarmChance(
+        float(np.isfinite(week).mean()), float(watched.mean()), None if math.isinf(median) else int(median)
     )
 
 
