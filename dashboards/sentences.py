@@ -8,6 +8,7 @@ from dashboards import figures
 from dashboards.standing import Measure, is_enough, measured
 from shadow.assessment.snapshot import Group, Monitor, Proportion, ReferenceState, Snapshot, Verdict
 
+TELLABLE_POSITIVES = 2000  # a group that needs more lies at its floor
 SHARE_OUTSIDE = 0.05  # a 95 % interval misses the true value in at most about one group of twenty
 
 
@@ -175,6 +176,12 @@ def why_no_alarm(snapshot: Snapshot, monitor: Monitor) -> str:
     if needed is None or not closed:
         return ""
     alpha = figures.percent(snapshot.monitoring.alpha)
+    if needed > TELLABLE_POSITIVES:
+        return (
+            f"**{monitor.label}** is so near the floor ({figures.counted(monitor.found)} of "
+            f"{figures.positives(monitor.present, snapshot.target_plural)}) that no trial of this size can tell them "
+            "apart."
+        )
     return (
         f"**{monitor.label}** is below the floor so far ({figures.counted(monitor.found)} of "
         f"{figures.positives(monitor.present, snapshot.target_plural)}), and has not alarmed: at this rate an alarm "

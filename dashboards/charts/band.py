@@ -14,6 +14,7 @@ from dashboards.charts import looks
 from shadow.assessment.snapshot import Monitor, Monitoring, Week
 
 FEWEST_SHOWN = 10
+TICKS_AT_MOST = 14
 BAND = "#BFD7EA"
 LINE = "#0072B2"
 OPEN_WEEKS = "#EEF0F2"
@@ -30,8 +31,12 @@ def band(monitoring: Monitoring, monitor: Monitor) -> dict[str, Any] | None:
     data = pd.DataFrame(rows)
     lowest = min([row["lower"] for row in rows] + [monitoring.floor - 0.05])
     scale = alt.Scale(domain=[max(0.0, int(lowest * 10) / 10), 1.0], nice=False)
-    weeks = alt.Scale(domain=[_iso(monitoring.weeks[0]), _iso(monitoring.weeks[-1])])
-    x = alt.X("week:T", title=None, scale=weeks, axis=alt.Axis(format="%-d %b", grid=False, labelAngle=0))
+    weeks = alt.Scale(type="utc", domain=[_iso(monitoring.weeks[0]), _iso(monitoring.weeks[-1])])
+    every = -(-len(monitoring.weeks) // TICKS_AT_MOST)
+    starts = [_iso(week) for week in monitoring.weeks[::every]]
+    x = alt.X(
+        "week:T", title=None, scale=weeks, axis=alt.Axis(format="%-d %b", grid=False, labelAngle=0, values=starts)
+    )
     base = alt.Chart(data).encode(x=x)
     area = base.mark_area(color=BAND, opacity=0.75, aria=False).encode(
         y=alt.Y("lower:Q", title="Sensitivity so far", scale=scale, axis=alt.Axis(format=".0%", tickCount=6)),

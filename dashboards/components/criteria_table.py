@@ -27,7 +27,9 @@ def _limits(criterion: CriterionResult) -> str:
     """The limits that decide, with the cases of the closed weeks that they rest on."""
     if criterion.lower is None:
         return figures.NONE_YET
-    return f"{figures.interval(criterion.lower, criterion.upper)} (n = {figures.counted(criterion.matured_of)})"
+    return (
+        f"{figures.interval(criterion.lower, criterion.upper)} (n\u00a0=\u00a0{figures.counted(criterion.matured_of)})"
+    )
 
 
 def _row(criterion: CriterionResult) -> dict[str, str]:

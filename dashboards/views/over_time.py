@@ -71,6 +71,14 @@ def _family(snapshot: Snapshot) -> None:
     st.table(pd.DataFrame(rows), hide_index=True, border="horizontal", alt="Every monitor and its state")
 
 
+def _takes(needed: int | None) -> str:
+    if needed is None:
+        return ""
+    if needed > sentences.TELLABLE_POSITIVES:
+        return "too near the floor to tell"
+    return f"about {figures.counted(needed)} at this rate"
+
+
 def _urgency(monitor: Monitor) -> tuple[int, float]:
     """Alarms first, then watches, then whoever is nearest to what an alarm takes."""
     needed = monitor.positives_for_alarm
@@ -84,7 +92,7 @@ def _row(monitor: Monitor) -> dict[str, str]:
         "State": STATE_WORDS[monitor.state],
         "Found": f"{figures.counted(monitor.found)} of {figures.counted(monitor.present)}",
         "Band": figures.interval(monitor.lower, monitor.upper),
-        "An alarm would take": "" if needed is None else f"about {figures.counted(needed)} at this rate",
+        "An alarm would take": _takes(needed),
     }
 
 

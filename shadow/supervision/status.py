@@ -81,7 +81,7 @@ def monitoring_sentence(snapshot: Snapshot) -> str:
         return f"[dark_orange]▼ Alarm[/]: {named}. {weeks}."
     quiet = f"No alarm among {len(monitoring.monitors)} declared groups ({monitoring.alpha:.0%} for all); {weeks}."
     worst = next((one for one in monitoring.monitors if one.label == snapshot.worst), None)
-    if worst is None or worst.positives_for_alarm is None:
+    if worst is None or worst.positives_for_alarm is None or not worst.present:
         return quiet
     return (
         f"{quiet} {worst.label} has {worst.found} of {worst.present} in closed weeks: at this rate an alarm takes "

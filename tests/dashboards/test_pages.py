@@ -90,7 +90,7 @@ def test_every_criterion_is_a_row_with_its_counts_and_its_status_in_words(publis
     assert ["Met" in one for one in table["Status"]] == [False, True, False]
     assert "Not yet known" in table["Status"].iloc[0] and "bleeds still needed" in table["Status"].iloc[0]
     assert "Not met" in table["Status"].iloc[2]
-    assert table["Limits, closed weeks"].iloc[2].endswith("(n = 31)")
+    assert table["Limits, closed weeks"].iloc[2].endswith("(n\u00a0=\u00a031)")
 
 
 def test_a_broken_promise_stands_above_every_figure_and_takes_the_verdict_away(home: Home) -> None:
