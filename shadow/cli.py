@@ -145,8 +145,20 @@ def rehearse(
     ] = 60.0,
     swap: Annotated[str, typer.Option(help="Exchange the physics of two stations, for example RVCT1,RVCT2.")] = "",
     json_progress: Annotated[bool, typer.Option(help="Print progress as JSON lines.")] = False,
+    design: Annotated[
+        Path | None, typer.Option(help="Play nothing: replay the calendars of this trial file many times, and count.")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="With --design: how many hospitals.")] = 200,
+    sensitivity: Annotated[float, typer.Option(min=0.01, max=0.99, help="With --design: on healthy scanners.")] = 0.9,
+    station: Annotated[str, typer.Option(help="With --design: Station Name of the failing scanner.")] = "RVCT2",
+    bad: Annotated[float, typer.Option(min=0.01, max=0.99, help="With --design: sensitivity there.")] = 0.5,
 ) -> None:
     """Play a hospital of two sites that sends studies and reports from the outside."""
+    if design is not None:
+        from shadow.supervision.design import Design, run_design
+
+        run_design(design, Design(trials, studies // weeks, sensitivity, station, bad), Console())
+        raise typer.Exit
     from shadow.supervision.rehearsal_command import RehearsalSettings, run_rehearsal
 
     run_rehearsal(

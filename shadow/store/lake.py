@@ -120,7 +120,7 @@ class Lake:
             StoreError: the manifest cannot be read; the next export makes the lake anew.
         """
         manifest = self.manifest()
-        connection = _connection()
+        connection = in_memory()
         connection.register("tail", TAIL_SCHEMA.empty_table())
         for kind in kinds():
             parts = [str(self._root / part) for part in manifest.of(kind)]
@@ -177,7 +177,7 @@ class Lake:
     def _export(self, rows: list[Row]) -> None:
         manifest = self.manifest()
         files = dict(manifest.files)
-        connection = _connection()
+        connection = in_memory()
         columns = {name: [getattr(row, name) for row in rows] for name in TAIL_SCHEMA.names}
         connection.register("tail", pa.table(columns, schema=TAIL_SCHEMA))
         for kind in kinds():
@@ -196,7 +196,7 @@ class Lake:
         for kind, parts in manifest.files:
             small = self._newest_small(parts)
             if len(small) > COMPACT_OVER:
-                connection = _connection()
+                connection = in_memory()
                 sources = [str(self._root / part) for part in small]
                 merged = connection.from_parquet(sources, union_by_name=True).order("seq").to_arrow_table()
                 connection.close()
@@ -252,7 +252,8 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _connection() -> duckdb.DuckDBPyConnection:
+def in_memory() -> duckdb.DuckDBPyConnection:
+    """A connection in memory with the lake's settings: UTC, no extension is loaded, two threads. Close it."""
     connection = duckdb.connect(config=CONFIGURATION)
     connection.execute("set TimeZone = 'UTC'")
     return connection
