@@ -30,7 +30,7 @@ def shadow_admission():
     @task(outlets=[Asset("admissions")])
     def admit_studies():
         from shadow.adapters.airflow_tasks import work_or_skip
-        from shadow.wiring import drain_admissions
+        from shadow.wiring.tasks import drain_admissions
 
         return work_or_skip(drain_admissions())
 

@@ -1,4 +1,4 @@
-"""Predictions and reports are joined, counted and published as a snapshot."""
+"""Predictions and reports are joined, counted and published as a snapshot; alarms are told of, once."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -24,11 +24,17 @@ def shadow_assessment():
     @task(outlets=[Asset("snapshots")])
     def publish():
         from shadow.adapters.airflow_tasks import work_or_skip
-        from shadow.wiring import publish_assessment
+        from shadow.wiring.assessing import publish_assessment
 
         return work_or_skip(publish_assessment())
 
-    publish()
+    @task
+    def notify():
+        from shadow.wiring.assessing import notify_alarms
+
+        return notify_alarms()
+
+    publish() >> notify()
 
 
 shadow_assessment()

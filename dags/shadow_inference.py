@@ -26,14 +26,14 @@ DOOR = Asset("studies-for-the-models", watchers=[AssetWatcher("models", trigger=
 def shadow_inference():
     @task
     def list_models():
-        from shadow.wiring import model_identifiers
+        from shadow.wiring.tasks import model_identifiers
 
         return model_identifiers()
 
     @task(outlets=[Asset("predictions")])
     def run_model(model):
         from shadow.adapters.airflow_tasks import work_or_skip
-        from shadow.wiring import drain_model
+        from shadow.wiring.tasks import drain_model
 
         return work_or_skip(drain_model(model))
 

@@ -27,7 +27,7 @@ def shadow_reports():
     @task(outlets=[Asset("reports")])
     def receive_reports():
         from shadow.adapters.airflow_tasks import work_or_skip
-        from shadow.wiring import drain_reports
+        from shadow.wiring.tasks import drain_reports
 
         return work_or_skip(drain_reports())
 

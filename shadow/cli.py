@@ -37,18 +37,18 @@ def trial_register(
     deployment: Annotated[Path | None, typer.Option(help="Where this installation listens.")] = None,
 ) -> None:
     """Register a trial file by its digest, with its sites and models, before the first study."""
-    from shadow import wiring
+    from shadow.wiring.trial import register_trial
 
-    ack = wiring.register_trial(file, Home(home), deployment)
+    ack = register_trial(file, Home(home), deployment)
     print(f"{'Registered' if ack.created else 'Already registered'}: event {ack.seq}, hash {ack.hash[:16]}")
 
 
 @ledger_app.command("verify")
 def ledger_verify(home: HomeOption = DEFAULT_HOME) -> None:
     """Walk the hash chain from the first event to the head; exit 1 where it is broken."""
-    from shadow import wiring
+    from shadow.wiring.trial import verify_ledger
 
-    found = wiring.verify_ledger(Home(home))
+    found = verify_ledger(Home(home))
     if found.problem is not None:
         print(f"BROKEN after {found.events} good events: {found.problem}")
         raise typer.Exit(1)
@@ -58,25 +58,26 @@ def ledger_verify(home: HomeOption = DEFAULT_HOME) -> None:
 @app.command()
 def mirror(home: HomeOption = DEFAULT_HOME) -> None:
     """Receive mirrored studies by C-STORE until stopped (one process)."""
-    from shadow import wiring
+    from shadow.wiring.servers import run_mirror
 
-    wiring.run_mirror(Home(home), _ready("mirror"))
+    run_mirror(Home(home), _ready("mirror"))
 
 
 @app.command()
 def reports(home: HomeOption = DEFAULT_HOME) -> None:
     """Receive report messages by MLLP until stopped (one process)."""
-    from shadow import wiring
+    from shadow.wiring.servers import run_report_listener
 
-    wiring.run_report_listener(Home(home), _ready("reports"))
+    run_report_listener(Home(home), _ready("reports"))
 
 
 @app.command()
 def assess(home: HomeOption = DEFAULT_HOME) -> None:
     """Assess now and publish a snapshot."""
-    from shadow import wiring
+    from shadow.wiring.assessing import assess_trial
+    from shadow.wiring.trial import open_trial
 
-    published = wiring.assess_trial(wiring.open_trial(Home(home)))
+    published = assess_trial(open_trial(Home(home)))
     print(
         f"Published snapshot {published.sha256[:16]}"
         if published

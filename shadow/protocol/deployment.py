@@ -60,6 +60,29 @@ class Scheduler:
 
 
 @dataclass(frozen=True, slots=True)
+class Notifications:
+    """Whom to tell that a group alarmed; nobody until it is written down. Informatics, never a treating team.
+
+    Attributes:
+        webhook_url: gets `{"subject", "text"}` by POST; http or https.
+        mail_host, mail_port, mail_starttls: the site's mail relay. mail_from, mail_to: addresses.
+    """
+
+    webhook_url: str = ""
+    mail_host: str = LOOPBACK
+    mail_port: int = 25
+    mail_starttls: bool = False
+    mail_from: str = ""
+    mail_to: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.webhook_url and not self.webhook_url.startswith(("http://", "https://")):
+            raise ValueError("webhook_url: must begin with http:// or https://")
+        if self.mail_to and not self.mail_from:
+            raise ValueError("mail_from: is missing; write the address that messages come from")
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """One installation. `ledger_url` empty means SQLite in the home folder."""
 
@@ -68,6 +91,7 @@ class Deployment:
     reports: ReportListener = field(default_factory=ReportListener)
     dashboard: Dashboard = field(default_factory=Dashboard)
     scheduler: Scheduler = field(default_factory=Scheduler)
+    notifications: Notifications = field(default_factory=Notifications)
 
 
 def read_deployment(path: Path) -> Deployment:

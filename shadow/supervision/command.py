@@ -7,13 +7,13 @@ import threading
 
 from rich.console import Console
 
-from shadow import wiring
 from shadow.domain.home import Home
 from shadow.protocol.deployment import Deployment, read_deployment
 from shadow.store.accounts import create_first_accounts
 from shadow.store.events import Kind
 from shadow.supervision.doctor import FindingState, run_doctor
 from shadow.supervision.supervisor import Supervisor
+from shadow.wiring.trial import open_trial
 
 PROGRESS_SECONDS = 10.0
 
@@ -23,7 +23,7 @@ def run_up(home: Home, console: Console) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    trial = wiring.open_trial(home)
+    trial = open_trial(home)
     supervisor = Supervisor(home, trial.deployment)
     console.print(f"Trial {trial.protocol.identifier} {trial.protocol.version} in {home.root}: starting ...")
     try:

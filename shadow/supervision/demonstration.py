@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from shadow import wiring
 from shadow.assessment.snapshot import read_current
 from shadow.domain.clock import RehearsalClock, write_clock
 from shadow.domain.errors import SetupError
@@ -28,6 +27,9 @@ from shadow.supervision.ports import free_ports
 from shadow.supervision.rehearsal_command import FIRST_DAY, calendar_end
 from shadow.supervision.status import print_snapshot
 from shadow.supervision.supervisor import Supervisor
+from shadow.wiring.assessing import assess_trial
+from shadow.wiring.tasks import work_waiting
+from shadow.wiring.trial import Trial, open_trial, register_trial, verify_ledger
 
 WEEKS = 12
 QUIET_PHASE_SECONDS = 20.0
@@ -61,7 +63,7 @@ def run_demonstration(settings: DemonstrationSettings, console: Console) -> int:
         signal.signal(number, lambda *_: stop.set())
     started = time.monotonic()
     _register(settings, console)
-    trial = wiring.open_trial(settings.home)
+    trial = open_trial(settings.home)
     supervisor = Supervisor(settings.home, trial.deployment)
     console.print("Starting PostgreSQL, Airflow, receiver, report listener and dashboard ...")
     try:
@@ -106,14 +108,14 @@ def _register(settings: DemonstrationSettings, console: Console) -> None:
         "snapshot_interval_seconds = 45.0\n",
         encoding="utf-8",
     )
-    ack = wiring.register_trial(project_folder("configs") / "trials" / "demo-head-ct.toml", settings.home, deployment)
+    ack = register_trial(project_folder("configs") / "trials" / "demo-head-ct.toml", settings.home, deployment)
     console.print(f"Registered the trial: ledger event {ack.seq}, hash {ack.hash[:16]}.")
 
 
 class _Hospital:
     """The simulated hospital's process, and what it says of its progress."""
 
-    def __init__(self, settings: DemonstrationSettings, trial: wiring.Trial) -> None:
+    def __init__(self, settings: DemonstrationSettings, trial: Trial) -> None:
         start = datetime.now(UTC) + timedelta(seconds=QUIET_PHASE_SECONDS)
         write_clock(
             settings.home.clock,
@@ -206,7 +208,7 @@ def _watch(
             if hospital.running:
                 continue
             settle_until = settle_until or time.monotonic() + SETTLE_SECONDS
-            if wiring.work_waiting(home) == 0:
+            if work_waiting(home) == 0:
                 return True
             if time.monotonic() > settle_until:
                 raise SetupError("work is left over that no task takes up; read logs/ in the trial's folder")
@@ -215,13 +217,13 @@ def _watch(
 
 def _finish(home: Home, console: Console, elapsed: float) -> bool:
     """Publish the last snapshot and print the finding. True where every promise was kept."""
-    trial = wiring.open_trial(home)
-    wiring.assess_trial(trial)
+    trial = open_trial(home)
+    assess_trial(trial)
     published = read_current(home.snapshots)
     if published is None:
         raise SetupError("nothing was published")
     print_snapshot(published, console)
-    verified = wiring.verify_ledger(home)
+    verified = verify_ledger(home)
     console.print(
         f"Ledger: {verified.events:,} events, "
         + ("the chain is whole." if verified.problem is None else f"BROKEN: {verified.problem}"),

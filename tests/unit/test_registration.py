@@ -18,7 +18,8 @@ from shadow.cli import app
 from shadow.domain.errors import ConfigurationError, LedgerConflict
 from shadow.domain.home import Home
 from shadow.store.events import AlarmRaised, Audited, Kind
-from shadow.wiring import assess_trial, open_trial, register_trial, verify_ledger
+from shadow.wiring.assessing import assess_trial
+from shadow.wiring.trial import open_trial, register_trial, verify_ledger
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

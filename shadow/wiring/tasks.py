@@ -1,0 +1,119 @@
+"""The bodies of Airflow tasks that drain a lane."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from shadow.domain.errors import ConfigurationError
+from shadow.domain.home import Home
+from shadow.store.keys import read_key_file
+from shadow.store.queue import WorkQueue
+from shadow.wiring.trial import Trial, open_trial
+
+HOME_VARIABLE = "SHADOW_HOME"
+REPORTS_A_DRAIN = 500
+
+
+def task_trial() -> Trial:
+    """The trial that an Airflow task works for.
+
+    Raises:
+        ConfigurationError: SHADOW_HOME is not set.
+    """
+    root = os.environ.get(HOME_VARIABLE)
+    if not root:
+        raise ConfigurationError("environment", HOME_VARIABLE, "must name the trial's folder")
+    return open_trial(Home(Path(root)))
+
+
+def model_identifiers() -> list[str]:
+    """The models under trial: one lane each."""
+    return [model.identifier for model in task_trial().protocol.models]
+
+
+def drain_admissions() -> int:
+    """Admit every closed study that is ready, and linger for more."""
+    from shadow.index_test.intake import drain_admissions as admit_ready_studies
+    from shadow.store.vault import Vault
+
+    trial = task_trial()
+    vault = Vault(trial.home.vault, read_key_file(trial.home.secrets / "vault.key"))
+    with trial.open_ledger() as ledger:
+        return admit_ready_studies(
+            home=trial.home,
+            ledger=ledger,
+            vault=vault,
+            sites=trial.sites,
+            protocol=trial.protocol,
+            pseudonymiser=trial.pseudonymiser(),
+            linger_seconds=trial.deployment.scheduler.linger_seconds,
+            budget_seconds=trial.deployment.scheduler.budget_seconds,
+            stop=_stopping(trial.home),
+        )
+
+
+def drain_model(model: str) -> int:
+    """Run one model over every admitted study that is ready, and linger for more."""
+    from shadow.adapters.onnx_session import OnnxSession
+    from shadow.index_test.infer import drain_model as run_lane
+    from shadow.index_test.intake import QUEUE, model_queue
+
+    trial = task_trial()
+    _, contract = trial.model(model)
+    with trial.open_ledger() as ledger:
+        return run_lane(
+            queue=model_queue(trial.home, model),
+            admissions=WorkQueue(trial.home.queues / QUEUE),
+            ledger=ledger,
+            studies_folder=trial.home.studies,
+            contract=contract,
+            session_factory=OnnxSession,
+            protocol=trial.protocol,
+            linger_seconds=trial.deployment.scheduler.linger_seconds,
+            budget_seconds=trial.deployment.scheduler.budget_seconds,
+            stop=_stopping(trial.home),
+        )
+
+
+def drain_reports() -> int:
+    """Turn received messages into report versions and labels, or quarantine them, and linger for more."""
+    from shadow.reference_standard.reception import drain_reports as receive_ready_reports
+    from shadow.reference_standard.reception import receive_until_quiet
+    from shadow.store.blobs import Blobs
+
+    trial = task_trial()
+    blobs = Blobs(trial.home.blobs, read_key_file(trial.home.secrets / "blobs.key"))
+    with trial.open_ledger() as ledger:
+        return receive_until_quiet(
+            lambda: receive_ready_reports(
+                journal=trial.home.journal,
+                ledger=ledger,
+                blobs=blobs,
+                sites=trial.sites,
+                pseudonymiser=trial.pseudonymiser(),
+                protocol=trial.protocol,
+                limit=REPORTS_A_DRAIN,
+            ),
+            linger_seconds=trial.deployment.scheduler.linger_seconds,
+            budget_seconds=trial.deployment.scheduler.budget_seconds,
+            stop=_stopping(trial.home),
+        )
+
+
+def work_waiting(home: Home) -> int:
+    """Items that some task still has to take up: unsorted files, open studies, ready queues, unread messages."""
+    from shadow.reference_standard.reception import CURSOR
+    from shadow.store.journal import Cursor, JournalReader
+
+    queues = [WorkQueue(folder) for folder in sorted(home.queues.iterdir()) if folder.is_dir()]
+    spooled = [path for folder in ("arrived/*/*.dcm", "open/*") for path in home.spool.glob(folder)]
+    unread = JournalReader(home.journal).read(Cursor(home.journal / CURSOR).read(), 1)
+    return len(spooled) + sum(len(queue.ready()) for queue in queues) + len(unread)
+
+
+def _stopping(home: Home) -> Callable[[], bool]:
+    """Whether the supervisor asks the lanes to leave: it writes a file before it stops the scheduler."""
+    flag = home.root / "stopping"
+    return flag.exists

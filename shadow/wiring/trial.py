@@ -1,0 +1,180 @@
+"""Opens a trial's folder, registers its protocol, and checks that both agree."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from shadow.domain.clock import Clock, read_clock
+from shadow.domain.errors import ConfigurationError, ModelContractError
+from shadow.domain.home import Home
+from shadow.domain.identifiers import Pseudonymiser
+from shadow.index_test.model import ModelContract, read_model_contract
+from shadow.protocol.deployment import Deployment, read_deployment
+from shadow.protocol.site import Site, read_site
+from shadow.protocol.trial import ModelUnderTrial, TrialProtocol, read_trial
+from shadow.store.events import FileDigest, Kind, TrialRegistered
+from shadow.store.keys import read_key_file, read_or_create_key_file
+from shadow.store.ledger import Ack, Ledger, Verification
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One registered trial, read from its folder and checked against its registration."""
+
+    home: Home
+    protocol: TrialProtocol
+    protocol_sha256: str
+    sites: tuple[Site, ...]
+    deployment: Deployment
+    clock: Clock
+
+    @property
+    def ledger_url(self) -> str:
+        """Where the ledger is: the deployment's server, else SQLite in the folder."""
+        return self.deployment.ledger_url or f"sqlite:///{self.home.ledger.absolute()}"
+
+    def open_ledger(self) -> Ledger:
+        """A ledger connection of this process; close it."""
+        return Ledger(self.ledger_url, self.protocol.identifier)
+
+    def pseudonymiser(self) -> Pseudonymiser:
+        """The trial's keyed pseudonyms."""
+        return Pseudonymiser(read_key_file(self.home.secrets / "site.key"))
+
+    def model(self, identifier: str) -> tuple[ModelUnderTrial, ModelContract]:
+        """A model under trial and its contract, checked against the digest the protocol names.
+
+        Raises:
+            ModelContractError: the ONNX file is not the one that was registered.
+        """
+        model = next(one for one in self.protocol.models if one.identifier == identifier)
+        contract = read_model_contract(_trial_file(self.home).parent / model.contract)
+        if contract.sha256 != model.sha256:
+            raise ModelContractError(f"{identifier}: the contract names another ONNX file than the protocol")
+        return model, contract
+
+
+def register_trial(trial_file: Path, home: Home, deployment_file: Path | None = None) -> Ack:
+    """Copy the trial, its sites and models into the folder and append the protocol to the ledger.
+
+    Registering the same files again changes nothing. Other content under the same version is refused.
+
+    Raises:
+        ConfigurationError: a file does not fit, or a model file is not the one the protocol names.
+        LedgerConflict: this version is registered with other content.
+    """
+    protocol = read_trial(trial_file)
+    site_files = [trial_file.parent.parent / "sites" / f"{site}.toml" for site in protocol.sites]
+    for site, path in zip(protocol.sites, site_files, strict=True):
+        if read_site(path).identifier != site:
+            raise ConfigurationError(str(path), "identifier", f"must be '{site}', like the file's name")
+    event = TrialRegistered(
+        trial=protocol.identifier,
+        version=protocol.version,
+        protocol_sha256=_sha256(trial_file),
+        protocol_text=trial_file.read_text(encoding="utf-8"),
+        sites=tuple(FileDigest(site, _sha256(path)) for site, path in zip(protocol.sites, site_files, strict=True)),
+        models=tuple(_checked_model(trial_file, model) for model in protocol.models),
+    )
+    _prepare_folder(home)
+    deployment = read_deployment(deployment_file) if deployment_file else Deployment()
+    with Ledger(deployment.ledger_url or f"sqlite:///{home.ledger.absolute()}", protocol.identifier) as ledger:
+        ledger.migrate()
+        (ack,) = ledger.append([event])
+    _copy(trial_file, home.configuration / "trials" / "trial.toml")
+    for site, path in zip(protocol.sites, site_files, strict=True):
+        _copy(path, home.configuration / "sites" / f"{site}.toml")
+    for model in protocol.models:
+        source = (trial_file.parent / model.contract).resolve().parent
+        target = (home.configuration / "trials" / model.contract).resolve().parent
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    if deployment_file:
+        _copy(deployment_file, home.configuration / "deployment.toml")
+    return ack
+
+
+def open_trial(home: Home) -> Trial:
+    """The registered trial of a folder.
+
+    Raises:
+        ConfigurationError: nothing is registered, or a file was changed after its registration.
+    """
+    trial_file = _trial_file(home)
+    if not trial_file.exists():
+        raise ConfigurationError(
+            str(home.root), "trial", "no trial is registered here; run `shadow trial register FILE` first"
+        )
+    protocol = read_trial(trial_file)
+    deployment_file = home.configuration / "deployment.toml"
+    trial = Trial(
+        home=home,
+        protocol=protocol,
+        protocol_sha256=_sha256(trial_file),
+        sites=tuple(read_site(home.configuration / "sites" / f"{site}.toml") for site in protocol.sites),
+        deployment=read_deployment(deployment_file) if deployment_file.exists() else Deployment(),
+        clock=read_clock(home.clock),
+    )
+    _check_registration(trial)
+    return trial
+
+
+def _check_registration(trial: Trial) -> None:
+    with trial.open_ledger() as ledger:
+        registered = ledger.find(Kind.TRIAL_PROTOCOL, trial.protocol.version)
+    digests = [trial.protocol_sha256] + [
+        _sha256(trial.home.configuration / "sites" / f"{site.identifier}.toml") for site in trial.sites
+    ]
+    if registered is None or registered.body is None or any(one not in registered.body for one in digests):
+        raise ConfigurationError(
+            str(_trial_file(trial.home)),
+            "version",
+            "the trial or a site file was changed after registration; register a new version",
+        )
+
+
+def _trial_file(home: Home) -> Path:
+    return home.configuration / "trials" / "trial.toml"
+
+
+def _checked_model(trial_file: Path, model: ModelUnderTrial) -> FileDigest:
+    contract = read_model_contract(trial_file.parent / model.contract)
+    if contract.sha256 != model.sha256:
+        raise ConfigurationError(
+            str(trial_file),
+            f"models.{model.identifier}.sha256",
+            f"the contract's ONNX file has {contract.sha256}",
+        )
+    if contract.identifier != model.identifier:
+        raise ConfigurationError(
+            str(trial_file), f"models.{model.identifier}", f"the contract is of '{contract.identifier}'"
+        )
+    return FileDigest(model.identifier, model.sha256)
+
+
+def _prepare_folder(home: Home) -> None:
+    for folder in (
+        home.root, home.configuration, home.secrets, home.spool, home.journal, home.studies,
+        home.queues, home.snapshots, home.lake, home.blobs, home.logs,
+    ):  # fmt: skip
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in ("site.key", "vault.key", "blobs.key"):
+        read_or_create_key_file(home.secrets / name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.resolve() != target.resolve():
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def verify_ledger(home: Home) -> Verification:
+    """Walk the hash chain of the folder's ledger from its first event to its head."""
+    with open_trial(home).open_ledger() as ledger:
+        return ledger.verify()
