@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def test_far_below_one_half_the_evidence_stays_finite() -> None:
     # Laplace at the boundary 1/2: the e-value falls like 1/(2 (f - s)), never to minus infinity.
     assert log_challenger_e_value(0, 3000) == pytest.approx(math.log(2 * 0.5 / 3001), abs=1e-10)
     near = [log_challenger_e_value(right, 1100) for right in range(0, 200, 10)]
-    assert all(later > earlier for earlier, later in zip(near, near[1:], strict=False))
+    assert all(later > earlier for earlier, later in pairwise(near))
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.floats(0.5, 10), st.floats(0.5, 10))

@@ -38,7 +38,7 @@ def bonferroni(p_values: Sequence[float] | Floats) -> Floats:
 
 
 def weighted_bonferroni(p_values: Sequence[float] | Floats, weights: Sequence[float] | Floats) -> Floats:
-    """Weighted Bonferroni, min(1, p / w) with the weights as shares of one alpha (Rosenthal & Rubin 1983); any dependence.
+    """Weighted Bonferroni, min(1, p / w), weights as shares of one alpha (Rosenthal & Rubin 1983); any dependence.
 
     Args:
         p_values: one per hypothesis.
@@ -132,7 +132,7 @@ def benjamini_hochberg(p_values: Sequence[float] | Floats) -> Floats:
 
 
 def benjamini_yekutieli(p_values: Sequence[float] | Floats) -> Floats:
-    """BY-adjusted p-values: BH times 1 + 1/2 + ... + 1/m (Benjamini & Yekutieli 2001, Ann Stat 29:1165); any dependence.
+    """BY-adjusted p-values: BH times 1 + ... + 1/m (Benjamini & Yekutieli 2001, Ann Stat 29:1165); any dependence.
 
     >>> benjamini_yekutieli([0.01, 0.04]).round(4).tolist()
     [0.03, 0.06]
@@ -146,7 +146,7 @@ def benjamini_yekutieli(p_values: Sequence[float] | Floats) -> Floats:
 
 
 def e_benjamini_hochberg(e_values: Sequence[float] | Floats, alpha: float) -> Booleans:
-    """The e-BH list: true where a hypothesis is rejected at false discovery rate alpha (Wang & Ramdas 2022, JRSS B 84:822).
+    """The e-BH list: true where rejected at false discovery rate alpha (Wang & Ramdas 2022, JRSS B 84:822).
 
     The k largest are rejected, k being the largest with k E_[k] >= m / alpha; any dependence of the e-values.
 
@@ -262,4 +262,4 @@ def _shares(weights: Sequence[float] | Floats, hypotheses: int) -> Floats:
     given = np.asarray(weights, dtype=np.float64)
     if given.shape != (hypotheses,) or not bool(np.all((given >= 0) & np.isfinite(given))) or not given.any():
         raise ValueError(f"weights must be {hypotheses} finite numbers, none negative and at least one positive")
-    return given / given.sum()
+    return np.asarray(given / given.sum(), dtype=np.float64)

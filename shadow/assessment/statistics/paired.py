@@ -146,7 +146,7 @@ def mcnemar_mid_p(counts: PairedCounts) -> float:
     >>> round(mcnemar_mid_p(PairedCounts(50, 14, 14, 22)), 10)
     0.9252770096
     """
-    split = math.comb(counts.discordant, counts.challenger_only) / 2**counts.discordant
+    split = math.comb(counts.discordant, counts.challenger_only) / (1 << counts.discordant)
     if counts.challenger_only == counts.champion_only:
         return 1 - split / 2
     return 2 * _tail(counts) - split
