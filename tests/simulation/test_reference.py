@@ -1,0 +1,44 @@
+"""S12, S13: intervals of nested studies and of an adjudication sample cover what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from shadow.assessment.statistics.clusters import clustered_proportion
+from shadow.assessment.statistics.proportions import wilson
+from shadow.assessment.statistics.reference_error import AdjudicatedStratum, adjudicated_accuracy
+
+Repetitions = Callable[[int, int], int]
+
+
+def test_s12_nested_studies_are_covered_and_the_naive_interval_falls_short(repetitions: Repetitions) -> None:
+    trials, covered, naive = repetitions(600, 3000), 0, 0
+    generator = np.random.default_rng(21)
+    spread = 1 / 0.3 - 1
+    for _ in range(trials):
+        of = generator.integers(1, 7, 100)
+        hits = generator.binomial(of, generator.beta(0.92 * spread, 0.08 * spread, 100))
+        limits = clustered_proportion(hits, of).limits
+        covered += limits.lower <= 0.92 <= limits.upper
+        plain = wilson(int(hits.sum()), int(of.sum()))
+        naive += plain.lower <= 0.92 <= plain.upper
+    assert 0.92 <= covered / trials <= 0.975
+    assert naive / trials < 0.92
+
+
+def test_s13_an_adjudication_sample_covers_the_truth(repetitions: Repetitions) -> None:
+    trials, covered = repetitions(300, 2000), 0
+    generator = np.random.default_rng(22)
+    studies, chance, sampled = [180, 120, 20, 1680], [0.95, 0.15, 0.75, 0.0125], [60, 60, 20, 160]
+    for _ in range(trials):
+        present = generator.binomial(studies, chance)
+        truth = present[:2].sum() / present.sum()
+        strata = [
+            AdjudicatedStratum(row < 2, of, m, int(generator.hypergeometric(int(x), of - int(x), m)))
+            for row, (of, x, m) in enumerate(zip(studies, present, sampled, strict=True))
+        ]
+        limits = adjudicated_accuracy(strata, generator, draws=2000).sensitivity_limits
+        covered += limits.lower <= truth <= limits.upper
+    assert 0.91 <= covered / trials <= 0.985
