@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -191,7 +192,7 @@ def expected_calibration_error(
         groups = np.array_split(np.argsort(p, kind="stable"), bins)
     else:
         edges = np.linspace(0, 1, bins + 1)  # as R's seq: an edge such as .3 lies a last digit above it
-        side = "right" if closed == "left" else "left"
+        side: Literal["left", "right"] = "right" if closed == "left" else "left"
         member = np.clip(np.searchsorted(edges, p, side=side) - 1, 0, bins - 1)
         groups = [np.flatnonzero(member == one) for one in range(bins)]
     return float(sum(abs(y[rows].mean() - p[rows].mean()) * rows.size for rows in groups if rows.size) / p.size)

@@ -38,7 +38,7 @@ def bonferroni(p_values: Sequence[float] | Floats) -> Floats:
 
 
 def weighted_bonferroni(p_values: Sequence[float] | Floats, weights: Sequence[float] | Floats) -> Floats:
-    """Weighted Bonferroni, min(1, p / w), weights as shares of one alpha (Rosenthal & Rubin 1983); any dependence.
+    """Weighted Bonferroni: min(1, p / w), the weights being shares of one alpha (Rosenthal & Rubin 1983).
 
     Args:
         p_values: one per hypothesis.
@@ -132,7 +132,9 @@ def benjamini_hochberg(p_values: Sequence[float] | Floats) -> Floats:
 
 
 def benjamini_yekutieli(p_values: Sequence[float] | Floats) -> Floats:
-    """BY-adjusted p-values: BH times 1 + ... + 1/m (Benjamini & Yekutieli 2001, Ann Stat 29:1165); any dependence.
+    """BY-adjusted p-values: BH times 1 + 1/2 + ... + 1/m (Benjamini & Yekutieli 2001, Ann Stat 29:1165).
+
+    Controls the false discovery rate under any dependence.
 
     >>> benjamini_yekutieli([0.01, 0.04]).round(4).tolist()
     [0.03, 0.06]
@@ -146,9 +148,10 @@ def benjamini_yekutieli(p_values: Sequence[float] | Floats) -> Floats:
 
 
 def e_benjamini_hochberg(e_values: Sequence[float] | Floats, alpha: float) -> Booleans:
-    """The e-BH list: true where rejected at false discovery rate alpha (Wang & Ramdas 2022, JRSS B 84:822).
+    """The e-BH list (Wang & Ramdas 2022, JRSS B 84:822): true where a hypothesis is rejected.
 
-    The k largest are rejected, k being the largest with k E_[k] >= m / alpha; any dependence of the e-values.
+    Controls the false discovery rate at alpha under any dependence: the k largest are rejected, k being the largest
+    with k E_[k] >= m / alpha.
 
     Only for a list "as of today" that does not latch: E is today's value of each e-process, all read at one
     instant, and a cell may leave the list tomorrow. NEVER on running maxima: a supremum of an e-process is no
@@ -262,4 +265,4 @@ def _shares(weights: Sequence[float] | Floats, hypotheses: int) -> Floats:
     given = np.asarray(weights, dtype=np.float64)
     if given.shape != (hypotheses,) or not bool(np.all((given >= 0) & np.isfinite(given))) or not given.any():
         raise ValueError(f"weights must be {hypotheses} finite numbers, none negative and at least one positive")
-    return np.asarray(given / given.sum(), dtype=np.float64)
+    return np.asarray(given / given.sum())
