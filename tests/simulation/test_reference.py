@@ -1,4 +1,4 @@
-"""S12, S13: intervals of nested studies and of an adjudication sample cover what they say."""
+"""S11-S13: intervals of nested studies and of an adjudication sample cover what they say."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from shadow.assessment.statistics.clusters import clustered_proportion
+from shadow.assessment.statistics.delayed_labels import weighted_sensitivity
 from shadow.assessment.statistics.proportions import wilson
 from shadow.assessment.statistics.reference_error import AdjudicatedStratum, adjudicated_accuracy
 
@@ -42,3 +43,21 @@ def test_s13_an_adjudication_sample_covers_the_truth(repetitions: Repetitions) -
         limits = adjudicated_accuracy(strata, generator, draws=2000).sensitivity_limits
         covered += limits.lower <= truth <= limits.upper
     assert 0.91 <= covered / trials <= 0.985
+
+
+def test_s11_weights_and_maturity_take_off_what_slow_reports_flatter(repetitions: Repetitions) -> None:
+    trials = repetitions(150, 1000)
+    generator = np.random.default_rng(23)
+    weighted, naive = [], []
+    for _ in range(trials):
+        cases = generator.poisson(30 * 8)
+        called = generator.random(cases) < 0.85
+        age = generator.uniform(0, 56, cases)
+        delay = np.where(called, 2.0, 21.0) * generator.lognormal(0, 0.75, cases)
+        known = np.where(delay <= age, delay, np.nan)
+        found = weighted_sensitivity(called, np.ones(cases), known, age)
+        assert found.estimate is not None
+        weighted.append(found.estimate)
+        naive.append(float(called[~np.isnan(known)].mean()))
+    assert abs(np.mean(weighted) - 0.85) < 0.015
+    assert np.mean(naive) > 0.88
