@@ -21,6 +21,7 @@ from shadow.assessment.cohorts import weekly_cohorts
 from shadow.assessment.monitors import watch_family
 from shadow.assessment.statistics.proportions import clopper_pearson_many, wilson_many
 from shadow.assessment.statistics.roc import area_under_curve
+from shadow.assessment.statistics.scan import scan
 from shadow.protocol.site import read_site
 from shadow.protocol.trial import read_trial
 from shadow.store.lake import in_memory
@@ -92,6 +93,10 @@ def main() -> None:
     print(f"AUROC with DeLong's variance, 1,000,000 cases: {auc:.2f} s ({auc / unit:.2f} sorts)")
     cells = timed(lambda: (wilson_many(counts, of), clopper_pearson_many(counts, of, 0.95)))
     print(f"Wilson and exact intervals of 10,000 cells: {cells:.3f} s ({cells / unit:.3f} sorts)")
+    labels = {f"attribute {number}": generator.integers(0, 10, 10_000).astype(str) for number in range(20)}
+    missed = generator.random(10_000) < 0.08
+    scanned = timed(lambda: scan(missed, labels, permutations=2_000))
+    print(f"scan of 200 slices of 10,000 positives, 2,000 permutations: {scanned:.1f} s ({scanned / unit:.1f} sorts)")
     family = monitors()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     print(f"cohorts and every monitor over {CASES:,} cases in {WEEKS} weeks: {family:.1f} s "
