@@ -8,6 +8,7 @@ from dashboards import figures
 from dashboards.standing import Measure, is_enough, measured
 from shadow.assessment.snapshot import Group, Monitor, Proportion, ReferenceState, Snapshot, Verdict
 
+STANDS_OUT = 0.05  # adjusted p of an explored slice that is worth a sentence
 TELLABLE_POSITIVES = 2000  # a group that needs more lies at its floor
 SHARE_OUTSIDE = 0.05  # a 95 % interval misses the true value in at most about one group of twenty
 
@@ -188,6 +189,36 @@ def why_no_alarm(snapshot: Snapshot, monitor: Monitor) -> str:
         f"that keeps the error of the whole family at {alpha} takes about {figures.counted(needed)} "
         f"{snapshot.target_plural}, and {monitor.present / closed:.1f} come a week."
     )
+
+
+def exploration(snapshot: Snapshot) -> str:
+    """Where misses gather, in counts and with its chance; says so where nothing stands out."""
+    explored = snapshot.exploration
+    if not explored.slices:
+        return f"Too few {snapshot.target_plural} are confirmed to look for a common cause of the misses."
+    first = explored.slices[0]
+    also = f" (the same studies: {', '.join(first.conditions[1:])})" if len(first.conditions) > 1 else ""
+    named = f"**{first.conditions[0]}**{also}"
+    counts = (
+        f"{figures.counted(first.missed)} of {figures.positives(first.positives, snapshot.target_plural)} missed, "
+        f"elsewhere {figures.counted(first.rest_missed)} of {figures.counted(first.rest_positives)}"
+    )
+    looked = f"after looking at {figures.number_of(explored.looked_at, 'slice', 'slices')}"
+    if first.adjusted_p > STANDS_OUT:
+        return (
+            f"Nothing stands out {looked}. The most striking is {named}: {counts} (adjusted p {_p(first.adjusted_p)})."
+        )
+    inside = ""
+    if first.worst_missed:
+        inside = (
+            f" Of the {figures.counted(first.worst_missed)} misses of {snapshot.worst}, "
+            f"{figures.counted(first.worst_missed_inside)} lie in it."
+        )
+    return f"Misses gather in {named}: {counts} (adjusted p {_p(first.adjusted_p)} {looked}).{inside}"
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "below 0.001"
 
 
 DAILY_LOOKS = (

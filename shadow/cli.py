@@ -104,7 +104,11 @@ def status(home: HomeOption = DEFAULT_HOME) -> None:
     from shadow.assessment.snapshot import read_current
     from shadow.supervision.status import print_snapshot
 
-    published = read_current(Home(home).snapshots)
+    try:
+        published = read_current(Home(home).snapshots)
+    except ValueError as problem:
+        print(f"Not shown: {problem}.")
+        raise typer.Exit(1) from problem
     if published is None:
         print("Nothing is published yet. `shadow assess` publishes a snapshot.")
         raise typer.Exit(1)

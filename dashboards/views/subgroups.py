@@ -52,6 +52,7 @@ def render(published: Published) -> None:
     st.vega_lite_chart(spec=heat, width="stretch", key="heat", alt=alt)
     _legend(snapshot, measure)
     _groups(published, measure, sites, shifts)
+    _exploration(snapshot)
     with st.expander("How to read this"):
         st.markdown(_how_to_read(snapshot, cells, measure))
 
@@ -161,6 +162,27 @@ def _groups(published: Published, measure: Measure, sites: list[str], shifts: li
     with st.expander("Show as table"):
         table = pd.DataFrame([_table_row(snapshot, one, measure) for one in (*groups, snapshot.overall)])
         st.table(table, hide_index=True, border="horizontal", alt=f"{measure.value} by group")
+
+
+def _exploration(snapshot: Snapshot) -> None:
+    st.subheader("Where do the misses gather?", anchor=False)
+    st.markdown(sentences.exploration(snapshot))
+    rows = [
+        {
+            "Slice": "; ".join(one.conditions),
+            "Missed": f"{figures.counted(one.missed)} of {figures.counted(one.positives)}",
+            "Missed elsewhere": f"{figures.counted(one.rest_missed)} of {figures.counted(one.rest_positives)}",
+            "Adjusted p": f"{one.adjusted_p:.3f}",
+        }
+        for one in snapshot.exploration.slices
+    ]
+    if rows:
+        with st.expander("Show the most striking slices"):
+            st.table(pd.DataFrame(rows), hide_index=True, border="horizontal", alt="The most striking slices")
+            st.markdown(
+                "A search over attributes finds hypotheses. The adjusted p is the chance that any slice would stand "
+                "out as much, were the misses dealt out at random; its power is low. New data must confirm it."
+            )
 
 
 def _table_row(snapshot: Snapshot, group: Group, measure: Measure) -> dict[str, str]:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from shadow.assessment.cohorts import weekly_cohorts
 from shadow.assessment.criteria import judge_criterion
+from shadow.assessment.exploration import explore
 from shadow.assessment.flow import latency, study_flow
 from shadow.assessment.linkage import broken_promises, count_groups, link
 from shadow.assessment.monitors import raised_alarms, stream_of, watch_family
@@ -87,6 +88,7 @@ def assess(
         criteria=tuple(judge_criterion(one, groups, protocol.target_condition_plural) for one in protocol.criteria),
         latency=latency(connection),
         monitoring=watch_family(cohorts, raised, sites, protocol),
+        exploration=explore(connection, groups, worst_cell_label(groups), protocol),
         worst=worst_cell_label(groups),
         broken_promises=broken_promises(connection),
     )

@@ -312,6 +312,39 @@ class Monitoring:
 
 
 @dataclass(frozen=True, slots=True)
+class ExploredSlice:
+    """Studies with one attribute in common, and the misses among their confirmed positives.
+
+    Attributes:
+        conditions: the attribute at its level, in words; several where they hold the very same studies.
+        missed, positives: in the slice, one a patient. rest_missed, rest_positives: outside it.
+        adjusted_p: chance that any slice looked at would stand out as much, were misses dealt out at random.
+        worst_missed_inside, worst_missed: of the misses of the worst cell those in the slice, and all; 0 without one.
+    """
+
+    conditions: tuple[str, ...]
+    missed: int
+    positives: int
+    rest_missed: int
+    rest_positives: int
+    adjusted_p: float
+    worst_missed_inside: int
+    worst_missed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exploration:
+    """Where misses gather: a hypothesis for new data to test, never a verdict.
+
+    Attributes:
+        looked_at: slices compared. slices: the most striking ones, the most striking first.
+    """
+
+    looked_at: int
+    slices: tuple[ExploredSlice, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Latency:
     """Real seconds from study closed to prediction locked; None where nothing is locked."""
 
@@ -337,6 +370,7 @@ class Snapshot:
         flow, groups, criteria, latency: the findings. `groups` holds dimension `all` first, then site,
             scanner, shift and cell, in the order of the site files.
         monitoring: the declared family under daily looks.
+        exploration: where misses gather.
         worst: label of the cell with the lowest sensitivity among those with enough positives, or empty.
         broken_promises: names of sql/checks that returned rows; empty when every promise is kept.
     """
@@ -362,6 +396,7 @@ class Snapshot:
     criteria: tuple[CriterionResult, ...]
     latency: Latency
     monitoring: Monitoring
+    exploration: Exploration
     worst: str
     broken_promises: tuple[str, ...]
 
@@ -384,9 +419,20 @@ def to_bytes(snapshot: Snapshot) -> bytes:
     return json.dumps(_plain(snapshot), sort_keys=True, indent=1, ensure_ascii=False).encode()
 
 
+class OtherVersion(ValueError):
+    """A snapshot that another version of Shadow wrote; the next assessment replaces it."""
+
+
 def from_bytes(content: bytes) -> Snapshot:
-    """The snapshot that `to_bytes` wrote."""
-    return typing.cast(Snapshot, _value(json.loads(content), Snapshot))
+    """The snapshot that `to_bytes` wrote.
+
+    Raises:
+        OtherVersion: it has other fields than this version's.
+    """
+    try:
+        return typing.cast(Snapshot, _value(json.loads(content), Snapshot))
+    except (TypeError, KeyError) as error:
+        raise OtherVersion("the snapshot is of another version of Shadow; the next assessment replaces it") from error
 
 
 def sha256_of(content: bytes) -> str:
@@ -408,6 +454,7 @@ def read_current(folder: Path) -> Published | None:
 
     Raises:
         ValueError: the file's digest is not the one that the pointer names.
+        OtherVersion: another version of Shadow wrote it.
     """
     try:
         sha256 = str(json.loads((folder / POINTER_FILE).read_text(encoding="utf-8"))["sha256"])

@@ -41,7 +41,8 @@ def print_snapshot(published: Published, console: Console) -> None:
     _print_flow(snapshot.flow, console)
     console.print(_cells(snapshot))
     _print_criteria(snapshot, console)
-    console.print(f"\n{monitoring_sentence(snapshot)}\n", highlight=False)
+    console.print(f"\n{monitoring_sentence(snapshot)}", highlight=False)
+    console.print(f"{exploration_sentence(snapshot)}\n", highlight=False)
     console.print(latency_sentence(snapshot), highlight=False)
     for problem in (
         *snapshot.flow.broken_sums(),
@@ -86,6 +87,19 @@ def monitoring_sentence(snapshot: Snapshot) -> str:
     return (
         f"{quiet} {worst.label} has {worst.found} of {worst.present} in closed weeks: at this rate an alarm takes "
         f"about {worst.positives_for_alarm} {snapshot.target_plural}, and {worst.present / closed:.1f} come a week."
+    )
+
+
+def exploration_sentence(snapshot: Snapshot) -> str:
+    """The most striking slice of the exploratory scan: a hypothesis, with its chance."""
+    if not snapshot.exploration.slices:
+        return "Too few positives to look for a common cause of the misses."
+    first = snapshot.exploration.slices[0]
+    lead = "Misses gather in" if first.adjusted_p <= 0.05 else "No common cause stands out; the most striking is"
+    return (
+        f"{lead} {', '.join(first.conditions)}: {first.missed} of {first.positives} missed, elsewhere "
+        f"{first.rest_missed} of {first.rest_positives} (adjusted p {first.adjusted_p:.3f}, "
+        f"{snapshot.exploration.looked_at} slices looked at)."
     )
 
 

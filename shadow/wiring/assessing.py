@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from shadow.assessment.snapshot import Monitor, Published, Snapshot, read_current
+from shadow.assessment.snapshot import Monitor, OtherVersion, Published, Snapshot, read_current
 from shadow.store.events import Audited, Kind
 from shadow.store.ledger import Head
 from shadow.wiring.tasks import task_trial
@@ -24,6 +24,14 @@ def notify_alarms() -> int:
     return tell_of_alarms(task_trial())
 
 
+def _newest(trial: Trial) -> Published | None:
+    """The newest snapshot; None where another version of Shadow wrote it: it is then made anew."""
+    try:
+        return read_current(trial.home.snapshots)
+    except OtherVersion:
+        return None
+
+
 def tell_of_alarms(trial: Trial) -> int:
     """The same for an open trial. A message that was sent and not yet recorded is sent again after a kill.
 
@@ -32,7 +40,7 @@ def tell_of_alarms(trial: Trial) -> int:
     """
     from shadow.adapters.notify import channels
 
-    ways, newest, sent = channels(trial.deployment.notifications), read_current(trial.home.snapshots), 0
+    ways, newest, sent = channels(trial.deployment.notifications), _newest(trial), 0
     if newest is None or not ways:
         return 0
     with trial.open_ledger() as ledger:
@@ -76,7 +84,7 @@ def assess_trial(trial: Trial) -> Published | None:
 
     with _one_at_a_time(trial.home.snapshots / ".lock"), trial.open_ledger() as ledger:
         head = ledger.head()
-        newest = read_current(trial.home.snapshots)
+        newest = _newest(trial)
         last = ledger.since(head.seq - 1)
         published_last = newest and last and last[0].kind == Kind.ASSESSMENT and last[0].key == newest.sha256
         if newest and published_last and newest.snapshot.ledger_seq == head.seq - 1:  # and nothing came meanwhile

@@ -27,6 +27,8 @@ from shadow.assessment.snapshot import (
     CASES_FILE,
     POINTER_FILE,
     SNAPSHOT_FILE,
+    Exploration,
+    ExploredSlice,
     Flow,
     FlowCell,
     IndexState,
@@ -196,6 +198,15 @@ def count_weeks(cases: tuple[ExampleCase, ...]) -> Cohorts:
     return Cohorts(weeks, counts)
 
 
+EXPLORATION = Exploration(
+    21,
+    (
+        ExploredSlice(("slices of 10 mm", "kernel STD+", "140 kVp"), 16, 60, 6, 111, 0.001, 15, 15),
+        ExploredSlice(("age >= 80",), 5, 22, 17, 149, 0.81, 2, 15),
+    ),
+)
+
+
 def _reasons(codes: list[str | None]) -> tuple[Reason, ...]:
     return tuple(Reason(code, count) for code, count in Counter(one for one in codes if one).most_common())
 
@@ -245,6 +256,7 @@ def example_snapshot(cases: tuple[ExampleCase, ...]) -> Snapshot:
         criteria=tuple(judge_criterion(one, groups, PROTOCOL.target_condition_plural) for one in PROTOCOL.criteria),
         latency=Latency(1400, 3.4, 9.8, 1200, 3.1),
         monitoring=watch_family(cohorts, {}, SITES, PROTOCOL),
+        exploration=EXPLORATION if cases else Exploration(0, ()),
         worst=worst_cell_label(groups),
         broken_promises=(),
     )

@@ -178,3 +178,21 @@ def test_over_time_before_the_first_case_promises_nothing(home: Home) -> None:
     publish_example(home.snapshots, example_snapshot(()), ())
     said = words(ran(AppTest.from_function(over_time)))
     assert "nothing is monitored yet" in said and "nan" not in said.lower()
+
+
+def test_the_cause_that_stands_out_is_named_as_a_hypothesis(published: Published) -> None:
+    tested = ran(AppTest.from_function(subgroups))
+    said = words(tested)
+    assert (
+        "Misses gather in **slices of 10 mm** (the same studies: kernel STD+, 140 kVp): 16 of 60 bleeds missed" in said
+    )
+    assert "Of the 15 misses of Riverside CT-2, Night, 15 lie in it." in said
+    assert "New data must confirm it" in said
+
+
+def test_nothing_that_stands_out_is_said_to_be_nothing(home: Home) -> None:
+    snapshot = example_snapshot(example_cases())
+    quiet = dataclasses.replace(snapshot.exploration, slices=snapshot.exploration.slices[1:])
+    publish_example(home.snapshots, dataclasses.replace(snapshot, exploration=quiet))
+    said = words(ran(AppTest.from_function(subgroups)))
+    assert "Nothing stands out after looking at 21 slices" in said and "Misses gather in" not in said

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from shadow.assessment.monitors import stream_of
+from shadow.assessment.snapshot import OtherVersion, read_current, sha256_of
 from shadow.cli import app
 from shadow.domain.errors import ConfigurationError, LedgerConflict
 from shadow.domain.home import Home
@@ -147,6 +148,25 @@ def test_the_command_line_names_file_field_and_remedy(tmp_path: Path, home: Home
     result = CliRunner().invoke(app, ["trial", "register", str(tmp_path / "no.toml"), "--home", str(home.root)])
     assert isinstance(result.exception, ConfigurationError)
     assert "check the path" in str(result.exception)
+
+
+def test_a_snapshot_of_another_version_is_replaced_and_not_fallen_over(trial_file: Path, home: Home) -> None:
+    register_trial(trial_file, home)
+    trial = open_trial(home)
+    first = assess_trial(trial)
+    assert first is not None
+    file = first.cases.with_name("snapshot.json")
+    content = json.loads(file.read_bytes())
+    del content["exploration"]
+    older = json.dumps(content).encode()
+    target = home.snapshots / sha256_of(older)[:16]
+    target.mkdir()
+    (target / "snapshot.json").write_bytes(older)
+    (home.snapshots / "current.json").write_text(json.dumps({"sha256": sha256_of(older)}))
+    with pytest.raises(OtherVersion, match="another version"):
+        read_current(home.snapshots)
+    again = assess_trial(trial)
+    assert again is not None and read_current(home.snapshots) == again
 
 
 def test_an_alarm_is_in_the_ledger_once_and_in_every_later_snapshot(trial_file: Path, home: Home) -> None:

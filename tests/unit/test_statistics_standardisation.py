@@ -112,6 +112,29 @@ def test_regression_finds_a_planted_difference_through_two_confounders() -> None
     assert by_strata.crude.upper < truth
 
 
+def test_the_regression_interval_is_that_of_numerical_derivatives() -> None:
+    from statsmodels.api import GLM, families
+
+    detected, in_cell, size = episodes(
+        (True, "small", 12, 8), (True, "large", 25, 5), (False, "small", 30, 10), (False, "large", 90, 6)
+    )
+    cell, small = np.array(in_cell), np.array([one == "small" for one in size])
+    design = np.column_stack([np.ones(cell.size), small, cell]).astype(float)
+    fit = GLM(np.array(detected, dtype=float), design, family=families.Binomial()).fit()
+
+    def difference(coefficients: np.ndarray) -> float:
+        there = design[cell] * [1, 1, 0]
+        return float(np.mean(1 / (1 + np.exp(-design[cell] @ coefficients)) - 1 / (1 + np.exp(-there @ coefficients))))
+
+    steps = np.eye(3) * 1e-5
+    slope = np.array([difference(fit.params + step) - difference(fit.params - step) for step in steps]) / 2e-5
+    found = regression_difference(detected, in_cell, {"size": size})
+    assert found is not None
+    assert found.estimate == pytest.approx(difference(fit.params), abs=1e-10)
+    half = 1.959963984540054 * (slope @ fit.cov_params() @ slope) ** 0.5
+    assert found.upper - found.estimate == pytest.approx(half, abs=1e-7)
+
+
 def test_where_the_likelihood_has_no_maximum_there_is_no_estimate() -> None:
     detected, in_cell, size = episodes(
         (True, "small", 10, 0), (True, "large", 20, 0), (False, "small", 5, 5), (False, "large", 9, 1)

@@ -66,6 +66,13 @@ select
     later_revisions,
     machine_closed_at,
     locked_at,
-    score
+    score,
+    manufacturer,
+    manufacturer_model_name,
+    convolution_kernel,
+    kvp,
+    slice_thickness_mm,
+    patient_age_years,
+    patient_sex
 from stated
 order by study_seq;

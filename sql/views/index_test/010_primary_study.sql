@@ -15,6 +15,13 @@ select
     study.scanner,                  -- by station_name (0008,1010) and the site file
     study.shift,
     study.acquired_at,
+    study.manufacturer,             -- (0008,0070)
+    study.manufacturer_model_name,  -- (0008,1090)
+    study.convolution_kernel,       -- (0018,1210)
+    study.kvp,                      -- (0018,0060)
+    study.slice_thickness_mm,       -- slice_thickness (0018,0050)
+    study.patient_age_years,        -- patient_age (0010,1010)
+    study.patient_sex,              -- (0010,0040)
     study.machine_closed_at,
     exclusion.reason as exclusion_reason,
     coalesce(later.later_revisions, 0) as later_revisions
