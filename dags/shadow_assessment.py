@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import Asset, AssetOrTimeSchedule, dag, task
 
-from shadow.adapters.airflow_tasks import retry_policy, snapshot_interval
+from shadow.adapters.airflow_tasks import snapshot_interval, task_defaults
 
 
 @dag(
@@ -13,12 +13,7 @@ from shadow.adapters.airflow_tasks import retry_policy, snapshot_interval
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=1),
-    default_args={
-        "retries": 3,
-        "retry_delay": timedelta(seconds=2),
-        "retry_policy": retry_policy(),
-        "execution_timeout": timedelta(minutes=15),
-    },
+    default_args=task_defaults(),
 )
 def shadow_assessment():
     @task(outlets=[Asset("snapshots")])

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, dag, task
 
 from shadow.adapters.airflow_doorbell import Doorbell
-from shadow.adapters.airflow_tasks import every_five_minutes, retry_policy
+from shadow.adapters.airflow_tasks import every_five_minutes, task_defaults
 
 DOOR = Asset("studies-for-the-models", watchers=[AssetWatcher("models", trigger=Doorbell("models"))])
 
@@ -16,12 +16,7 @@ DOOR = Asset("studies-for-the-models", watchers=[AssetWatcher("models", trigger=
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=1),
-    default_args={
-        "retries": 3,
-        "retry_delay": timedelta(seconds=2),
-        "retry_policy": retry_policy(),
-        "execution_timeout": timedelta(minutes=15),
-    },
+    default_args=task_defaults(),
 )
 def shadow_inference():
     @task

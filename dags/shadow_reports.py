@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, dag, task
 
 from shadow.adapters.airflow_doorbell import Doorbell
-from shadow.adapters.airflow_tasks import every_minute, retry_policy
+from shadow.adapters.airflow_tasks import every_minute, task_defaults
 
 DOOR = Asset("messages-in-the-journal", watchers=[AssetWatcher("journal", trigger=Doorbell("journal"))])
 
@@ -16,12 +16,7 @@ DOOR = Asset("messages-in-the-journal", watchers=[AssetWatcher("journal", trigge
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=1),
-    default_args={
-        "retries": 3,
-        "retry_delay": timedelta(seconds=2),
-        "retry_policy": retry_policy(),
-        "execution_timeout": timedelta(minutes=15),
-    },
+    default_args=task_defaults(),
 )
 def shadow_reports():
     @task(outlets=[Asset("reports")])

@@ -101,7 +101,7 @@ def plan(
 @app.command()
 def status(home: HomeOption = DEFAULT_HOME) -> None:
     """Print what the newest snapshot says: flow, accuracy, cells, criteria, latency."""
-    from shadow.assessment.snapshot import read_current
+    from shadow.assessment.snapshot_file import read_current
     from shadow.supervision.status import print_snapshot
 
     try:

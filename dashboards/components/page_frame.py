@@ -8,7 +8,8 @@ import streamlit as st
 
 from dashboards import figures, installation
 from dashboards.access import EVERYONE, require
-from shadow.assessment.snapshot import Published, Snapshot, read_current
+from shadow.assessment.snapshot import Snapshot
+from shadow.assessment.snapshot_file import Published, read_current
 
 REFRESH_SECONDS = 10
 _SHOWN = "snapshot shown"

@@ -10,7 +10,8 @@ from dashboards.access import CASE_READERS, EVERYONE, require
 from dashboards.boxes import Box
 from dashboards.components.page_frame import opening
 from dashboards.components.study_flow import study_flow
-from shadow.assessment.snapshot import Flow, Published, Reason
+from shadow.assessment.snapshot import Flow, Reason
+from shadow.assessment.snapshot_file import Published
 from shadow.store.accounts import Role
 
 QUESTION = "Where did every study go?"

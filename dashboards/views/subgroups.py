@@ -13,7 +13,8 @@ from dashboards.charts import forest as forest_chart
 from dashboards.charts import heatmap as heatmap_chart
 from dashboards.components.page_frame import opening
 from dashboards.standing import LOOKS, Measure, Standing, is_enough, measured, rule_for, standing_of
-from shadow.assessment.snapshot import Group, Published, Snapshot
+from shadow.assessment.snapshot import Group, Snapshot
+from shadow.assessment.snapshot_file import Published
 
 QUESTION = "Where does the AI do worse?"
 DIMENSIONS = {"cell": "Scanner and shift", "scanner": "Scanner", "shift": "Shift", "site": "Site"}

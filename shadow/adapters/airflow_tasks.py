@@ -42,6 +42,16 @@ def retry_policy() -> ExceptionRetryPolicy:
     )
 
 
+def task_defaults() -> dict[str, object]:
+    """What every task has: three retries under the policy, and an end after a quarter of an hour."""
+    return {
+        "retries": 3,
+        "retry_delay": SHORT_PAUSE,
+        "retry_policy": retry_policy(),
+        "execution_timeout": timedelta(minutes=15),
+    }
+
+
 def every_minute() -> CronTriggerTimetable:
     """The safety net below the journal's doorbell, which never rings twice for one message."""
     return CronTriggerTimetable("* * * * *", timezone="UTC")

@@ -20,15 +20,8 @@ from shadow.assessment.exploration import explore
 from shadow.assessment.flow import latency, study_flow
 from shadow.assessment.linkage import broken_promises, count_groups, link
 from shadow.assessment.monitors import raised_alarms, stream_of, watch_family
-from shadow.assessment.snapshot import (
-    CASES_FILE,
-    POINTER_FILE,
-    SNAPSHOT_FILE,
-    Published,
-    Snapshot,
-    sha256_of,
-    to_bytes,
-)
+from shadow.assessment.snapshot import Snapshot
+from shadow.assessment.snapshot_file import CASES_FILE, POINTER_FILE, SNAPSHOT_FILE, Published, sha256_of, to_bytes
 from shadow.assessment.subgroups import all_groups, worst_cell_label
 from shadow.domain.project import sql
 from shadow.protocol.site import Site

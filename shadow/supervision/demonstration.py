@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from shadow.assessment.snapshot import read_current
+from shadow.assessment.snapshot_file import read_current
 from shadow.domain.clock import RehearsalClock, write_clock
 from shadow.domain.errors import SetupError
 from shadow.domain.home import Home

@@ -13,12 +13,12 @@ from shadow.assessment.snapshot import (
     Group,
     IndexState,
     Proportion,
-    Published,
     Reason,
     ReferenceState,
     Snapshot,
     Verdict,
 )
+from shadow.assessment.snapshot_file import Published
 
 VERDICT_MARKS = {
     Verdict.MET: ("✓ met", "blue"),

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from shadow.assessment.snapshot import Monitor, OtherVersion, Published, Snapshot, read_current
+from shadow.assessment.snapshot import Monitor, Snapshot
+from shadow.assessment.snapshot_file import OtherVersion, Published, read_current
 from shadow.store.events import Audited, Kind
 from shadow.store.ledger import Head
 from shadow.wiring.tasks import task_trial

@@ -17,7 +17,7 @@ import pytest
 from example_snapshot import publish_example
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from shadow.assessment.snapshot import Published
+from shadow.assessment.snapshot_file import Published
 from shadow.domain.home import Home
 from shadow.store.accounts import Accounts, Role, create_first_accounts
 

@@ -24,23 +24,18 @@ from shadow.assessment.criteria import judge_criterion
 from shadow.assessment.linkage import CaseCounts
 from shadow.assessment.monitors import watch_family
 from shadow.assessment.snapshot import (
-    CASES_FILE,
-    POINTER_FILE,
-    SNAPSHOT_FILE,
     Exploration,
     ExploredSlice,
     Flow,
     FlowCell,
     IndexState,
     Latency,
-    Published,
     Reason,
     ReferenceState,
     Snapshot,
     Week,
-    sha256_of,
-    to_bytes,
 )
+from shadow.assessment.snapshot_file import CASES_FILE, POINTER_FILE, SNAPSHOT_FILE, Published, sha256_of, to_bytes
 from shadow.assessment.subgroups import all_groups, worst_cell_label
 from shadow.protocol.site import read_site
 from shadow.protocol.trial import read_trial

@@ -7,7 +7,8 @@ from example_snapshot import example_cases, example_snapshot
 
 from dashboards import boxes
 from dashboards.components.study_flow import LONGEST_REASONS, WIDTH, layout
-from shadow.assessment.snapshot import Flow, Published, Reason, ReferenceState
+from shadow.assessment.snapshot import Flow, Reason, ReferenceState
+from shadow.assessment.snapshot_file import Published
 
 FLOW = example_snapshot(example_cases()).flow
 

@@ -8,7 +8,7 @@ import pytest
 from example_snapshot import example_cases, example_snapshot, publish_example
 from streamlit.testing.v1 import AppTest
 
-from shadow.assessment.snapshot import Published
+from shadow.assessment.snapshot_file import Published
 from shadow.domain.home import Home
 from shadow.store.accounts import Role
 

@@ -24,7 +24,8 @@ import onnxruntime
 import psutil
 import pytest
 
-from shadow.assessment.snapshot import IndexState, Published, ReferenceState, read_current
+from shadow.assessment.snapshot import IndexState, ReferenceState
+from shadow.assessment.snapshot_file import Published, read_current
 from shadow.domain.identifiers import Pseudonymiser, normalise_accession_number
 from shadow.rehearsal.images import study_instances
 from shadow.rehearsal.plan import HospitalPlan, PlannedStudy, plan_hospital

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from shadow.assessment.monitors import stream_of
-from shadow.assessment.snapshot import OtherVersion, read_current, sha256_of
+from shadow.assessment.snapshot_file import OtherVersion, read_current, sha256_of
 from shadow.cli import app
 from shadow.domain.errors import ConfigurationError, LedgerConflict
 from shadow.domain.home import Home

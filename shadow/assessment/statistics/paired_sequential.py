@@ -6,9 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import betaincc, betaln, hyp2f1
-
-_SMALLEST = 1e-280
+from shadow.assessment.statistics.sequential import log_acceptance_e_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +43,7 @@ def log_challenger_e_value(
         raise ValueError("challenger_right and champion_right must be counts from 0")
     if not (prior_right > 0 and prior_wrong > 0):
         raise ValueError("prior_right and prior_wrong must be positive")
-    posterior = _log_upper_half(prior_right + challenger_right, prior_wrong + champion_right)
-    prior = _log_upper_half(prior_right, prior_wrong)
-    return posterior - prior + (challenger_right + champion_right) * math.log(2)
+    return float(log_acceptance_e_value(challenger_right, champion_right, 0.5, (prior_right, prior_wrong)))
 
 
 def challenger_evidence(
@@ -76,13 +72,3 @@ def challenger_evidence(
         log_e.append(log_challenger_e_value(right, seen - right, prior_right, prior_wrong))
         highest.append(max(log_e[-1], highest[-1] if highest else 0.0))
     return ChallengerEvidence(tuple(log_e), tuple(highest), math.exp(-highest[-1]) if highest else 1.0)
-
-
-def _log_upper_half(right: float, wrong: float) -> float:
-    """Log of the integral of q^(right - 1) (1 - q)^(wrong - 1) over q from 1/2 to 1."""
-    tail = float(betaincc(right, wrong, 0.5))
-    if tail > _SMALLEST:
-        return float(betaln(right, wrong)) + math.log(tail)
-    # Far below 1/2 the tail underflows; the hypergeometric form of the incomplete beta integral does not.
-    series = float(hyp2f1(right + wrong, 1.0, wrong + 1, 0.5))
-    return -(right + wrong) * math.log(2) - math.log(wrong) + math.log(series)
