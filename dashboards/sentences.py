@@ -170,6 +170,19 @@ def alarms(snapshot: Snapshot) -> str:
     return f"**Alarm.** {words}."
 
 
+def pending(snapshot: Snapshot) -> str:
+    """What the reports still to come can do to the overall figure; empty where none is, or nothing is found."""
+    waiting = snapshot.flow.count(reference_state=ReferenceState.PENDING)
+    span = snapshot.sensitivity_if_pending
+    if not waiting or span is None:
+        return ""
+    return (
+        f"{figures.number_of(waiting, 'study waits', 'studies wait')} for a final report. Whatever these reports will "
+        f"say, the overall sensitivity of the studies so far lies between {figures.percent(span.lowest)} and "
+        f"{figures.percent(span.highest)}."
+    )
+
+
 def why_no_alarm(snapshot: Snapshot, monitor: Monitor) -> str:
     """For a group that looks bad and has not alarmed: what is missing. Empty for any other."""
     needed = monitor.positives_for_alarm

@@ -69,6 +69,9 @@ def _progress(snapshot: Snapshot) -> None:
     confirmed, planned = snapshot.overall.sensitivity.of, snapshot.planned_positives
     words = f"**{figures.counted(confirmed)} of {figures.counted(planned)}** planned {snapshot.target_plural} confirmed"
     st.progress(min(1.0, confirmed / planned) if planned else 0.0, text=words)
+    waiting = sentences.pending(snapshot)
+    if waiting:
+        st.markdown(waiting)
 
 
 def _cards(snapshot: Snapshot) -> None:

@@ -6,7 +6,8 @@ from itertools import product
 
 import duckdb
 
-from shadow.assessment.snapshot import Flow, FlowCell, IndexState, Latency, Reason, ReferenceState
+from shadow.assessment.snapshot import Flow, FlowCell, IndexState, Latency, Reason, ReferenceState, Span
+from shadow.assessment.statistics.reference_error import pending_bounds
 from shadow.domain.project import sql
 
 
@@ -40,6 +41,18 @@ def study_flow(connection: duckdb.DuckDBPyConnection) -> Flow:
         messages_quarantined=tuple(boxes.get("message_quarantined", ())),
         instances_quarantined=tuple(boxes.get("instance_quarantined", ())),
     )
+
+
+def sensitivity_if_pending(flow: Flow) -> Span | None:
+    """Sharp bounds of sensitivity over every outcome of the pending reports; failures are misses, as in the figure."""
+    present = flow.count(reference_state=ReferenceState.PRESENT)
+    if not present:
+        return None
+    found = flow.count(IndexState.POSITIVE, ReferenceState.PRESENT)
+    flagged = flow.count(IndexState.POSITIVE, ReferenceState.PENDING)
+    others = flow.count(reference_state=ReferenceState.PENDING) - flagged
+    bounds = pending_bounds(found, present - found, flagged, others)
+    return Span(bounds.lower, bounds.upper)
 
 
 def latency(connection: duckdb.DuckDBPyConnection) -> Latency:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from shadow.assessment.cohorts import weekly_cohorts
 from shadow.assessment.criteria import judge_criterion
 from shadow.assessment.exploration import explore
-from shadow.assessment.flow import latency, study_flow
+from shadow.assessment.flow import latency, sensitivity_if_pending, study_flow
 from shadow.assessment.linkage import broken_promises, count_groups, link
 from shadow.assessment.monitors import raised_alarms, stream_of, watch_family
 from shadow.assessment.snapshot import Snapshot
@@ -56,6 +56,7 @@ def assess(
 ) -> Snapshot:
     """One assessment of the lake behind `connection`, for the protocol's champion."""
     link(connection, protocol)
+    flow = study_flow(connection)
     cohorts = weekly_cohorts(connection, protocol, data_until)
     raised = raised_alarms(connection, stream_of(protocol, model.threshold))
     groups = all_groups(count_groups(connection), cohorts, sites, protocol)
@@ -76,12 +77,13 @@ def assess(
         ledger_hash=head.hash,
         planned_positives=protocol.planned_positives,
         minimum_positives_shown=protocol.minimum_positives_shown,
-        flow=study_flow(connection),
+        flow=flow,
         groups=groups,
         criteria=tuple(judge_criterion(one, groups, protocol.target_condition_plural) for one in protocol.criteria),
         latency=latency(connection),
         monitoring=watch_family(cohorts, raised, sites, protocol),
         exploration=explore(connection, groups, worst_cell_label(groups), protocol),
+        sensitivity_if_pending=sensitivity_if_pending(flow),
         worst=worst_cell_label(groups),
         broken_promises=broken_promises(connection),
     )

@@ -52,6 +52,14 @@ class Proportion:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """The smallest and the largest value that a figure can take."""
+
+    lowest: float
+    highest: float
+
+
+@dataclass(frozen=True, slots=True)
 class FlowCell:
     """Eligible studies with this index state and this reference state."""
 
@@ -358,6 +366,8 @@ class Snapshot:
             scanner, shift and cell, in the order of the site files.
         monitoring: the declared family under daily looks.
         exploration: where misses gather.
+        sensitivity_if_pending: sensitivity over all studies whatever the pending reports will say; None without a
+            confirmed positive.
         worst: label of the cell with the lowest sensitivity among those with enough positives, or empty.
         broken_promises: names of sql/checks that returned rows; empty when every promise is kept.
     """
@@ -384,6 +394,7 @@ class Snapshot:
     latency: Latency
     monitoring: Monitoring
     exploration: Exploration
+    sensitivity_if_pending: Span | None
     worst: str
     broken_promises: tuple[str, ...]
 

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from shadow.assessment.cohorts import Cohorts
 from shadow.assessment.criteria import judge_criterion
+from shadow.assessment.flow import sensitivity_if_pending
 from shadow.assessment.linkage import CaseCounts
 from shadow.assessment.monitors import watch_family
 from shadow.assessment.snapshot import (
@@ -252,6 +253,7 @@ def example_snapshot(cases: tuple[ExampleCase, ...]) -> Snapshot:
         latency=Latency(1400, 3.4, 9.8, 1200, 3.1),
         monitoring=watch_family(cohorts, {}, SITES, PROTOCOL),
         exploration=EXPLORATION if cases else Exploration(0, ()),
+        sensitivity_if_pending=sensitivity_if_pending(flow),
         worst=worst_cell_label(groups),
         broken_promises=(),
     )

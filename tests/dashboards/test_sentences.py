@@ -140,3 +140,12 @@ def test_every_verdict_differs_in_word_and_shape_and_colour() -> None:
         == len({one.icon for one in judged})
         == 3
     )
+
+
+def test_pending_reports_bound_the_figure_by_everything_they_could_say() -> None:
+    # 149 of 171 found; of 90 pending studies 15 are flagged: 149 / (171 + 75) to (149 + 15) / (171 + 15).
+    assert FULL.sensitivity_if_pending is not None
+    assert FULL.sensitivity_if_pending.lowest == pytest.approx(149 / 246)
+    assert FULL.sensitivity_if_pending.highest == pytest.approx(164 / 186)
+    assert "90 studies wait for a final report" in sentences.pending(FULL)
+    assert "between 61% and 88%" in sentences.pending(FULL)
