@@ -55,7 +55,7 @@ check: $(READY) ## Lint, types, import contracts, unit tests: within two minutes
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache 2>&1 | tail -n 12
-	@! grep -nE 'https?://|--(extra-)?index-url|--find-links' requirements.lock requirements-bootstrap.lock
+	@! grep -nE 'https?://|index-url|find-links' requirements.lock requirements-bootstrap.lock
 	@$(BIN)/python -m pytest -q -n 2 -m "not server and not trial"
 
 .PHONY: simulate
@@ -73,7 +73,7 @@ lock: $(READY) ## Resolve requirements.in anew into the hashed lock files
 	  --no-emit-index-url --no-annotate --no-header -o requirements.lock
 	@echo uv | $(BIN)/uv pip compile --quiet - --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header -o requirements-bootstrap.lock
-	@! grep -nE 'https?://|--(extra-)?index-url|--find-links' requirements.lock requirements-bootstrap.lock
+	@! grep -nE 'https?://|index-url|find-links' requirements.lock requirements-bootstrap.lock
 
 .PHONY: clean
 clean: ## Remove the environment and caches; never var/
