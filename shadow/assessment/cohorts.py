@@ -47,7 +47,7 @@ class Cohorts:
 
 
 def weekly_cohorts(connection: duckdb.DuckDBPyConnection, protocol: TrialProtocol, data_until: datetime) -> Cohorts:
-    """The cohorts as they stand. `connection` is one on which `linkage.link` has run.
+    """The cohorts as they stand. `connection` is one on which `linkage.link` has run; it then holds `monitored_case`.
 
     A week closes when its last day is `maturity_days` old and `closed_when_labelled` of its eligible studies have
     their final report, or when it is `closed_at_latest_days` old; and never before the week that precedes it. Without
@@ -61,8 +61,9 @@ def weekly_cohorts(connection: duckdb.DuckDBPyConnection, protocol: TrialProtoco
         weeks.append(Week(start, eligible, labelled, ripe and all(one.closed for one in weeks)))
     closed = {week.start: number for number, week in enumerate(weeks) if week.closed}
     counts: dict[Place, Counts] = {}
+    connection.execute(sql("queries/assessment/monitored_case.sql"), window)
     for *place, start, found, present, cleared, absent in connection.execute(
-        sql("queries/assessment/monitored_weeks.sql"), window
+        sql("queries/assessment/monitored_weeks.sql")
     ).fetchall():
         if start in closed:
             dimension, site, scanner, shift = place

@@ -30,11 +30,8 @@ NOTHING = Exploration(0, ())
 def explore(
     connection: duckdb.DuckDBPyConnection, groups: Sequence[Group], worst: str, protocol: TrialProtocol
 ) -> Exploration:
-    """Scan the attributes of all confirmed positives. `connection` is one on which `linkage.link` has run."""
-    result = connection.execute(
-        sql("queries/assessment/explored_positives.sql"),
-        {"window_start": protocol.index_window_start, "window_end": protocol.index_window_end},
-    )
+    """Scan the attributes of all confirmed positives; `cohorts.weekly_cohorts` has run on `connection`."""
+    result = connection.execute(sql("queries/assessment/explored_positives.sql"))
     names = [column[0] for column in result.description]
     rows = result.fetchall()
     if not rows:

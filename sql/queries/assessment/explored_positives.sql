@@ -1,19 +1,4 @@
--- grain: one row a patient with the target condition: the first such study, as the monitors count it.
--- $window_start, $window_end: the protocol's index window.
-with present as (
-    select
-        *,
-        row_number() over (
-            partition by coalesce(patient_key, study_key)
-            order by acquired_at, study_key
-        ) as nth_of_patient
-    from evaluation_case
-    where exclusion_reason is null
-        and reference_state = 'present'
-        and acquired_at >= $window_start
-        and acquired_at < $window_end
-)
-
+-- grain: one row a monitored case with the target condition (monitored_case.sql).
 select
     site,
     scanner,
@@ -26,6 +11,6 @@ select
     slice_thickness_mm,
     patient_age_years::double as patient_age_years,
     patient_sex
-from present
-where nth_of_patient = 1
+from monitored_case
+where reference_state = 'present'
 order by study_key;
