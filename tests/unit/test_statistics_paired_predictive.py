@@ -44,8 +44,7 @@ def test_predictive_values_agree_with_the_published_example() -> None:
     assert (negative.score.statistic, negative.score.p_value) == pytest.approx((16.53540, 4.775012e-05), rel=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:The Log link function does not respect the domain")
-def test_the_relative_value_is_a_log_binomial_gee_with_the_study_as_cluster() -> None:
+def test_the_relative_value_is_a_log_link_gee_with_the_study_as_cluster() -> None:
     import statsmodels.api as sm
 
     studies, references, models, _ = calls(PRESENT, ABSENT)
@@ -53,9 +52,9 @@ def test_the_relative_value_is_a_log_binomial_gee_with_the_study_as_cluster() ->
         references,
         sm.add_constant(models),
         groups=studies,
-        family=sm.families.Binomial(link=sm.families.links.Log()),
+        family=sm.families.Poisson(),  # a log link; the sandwich does not use the family's variance here
         cov_struct=sm.cov_struct.Independence(),
-    ).fit(start_params=[-0.2, 0.05], maxiter=200, ctol=1e-12)
+    ).fit(ctol=1e-12)
     found = compare_predictive_values(PRESENT, ABSENT).positive
     assert found is not None and found.relative is not None
     assert np.log(found.relative.ratio) == pytest.approx(fit.params[1], abs=1e-8)
@@ -104,6 +103,8 @@ def test_a_model_that_never_calls_has_no_positive_predictive_value() -> None:
 def test_a_value_of_zero_has_no_ratio_but_a_test() -> None:
     found = compare_predictive_values(PairedCounts(0, 9, 0, 3), PairedCounts(0, 4, 6, 50)).positive
     assert found is not None and found.relative is None and found.score is not None
+    turned = compare_predictive_values(PairedCounts(0, 0, 9, 3), PairedCounts(0, 6, 4, 50)).positive
+    assert turned is not None and turned.relative is None and turned.score is not None
     perfect = compare_predictive_values(PairedCounts(5, 9, 2, 3), PairedCounts(0, 0, 0, 50)).positive
     assert perfect is not None and perfect.relative is None and perfect.score is None
 
