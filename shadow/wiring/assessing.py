@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from shadow.assessment.snapshot import Monitor, Snapshot
+from shadow.assessment.snapshot import Monitor
 from shadow.assessment.snapshot_file import OtherVersion, Published, read_current
 from shadow.store.events import Audited, Kind
 from shadow.store.ledger import Head
@@ -40,6 +40,7 @@ def tell_of_alarms(trial: Trial) -> int:
         OSError: a way of telling fails; what was told before is on record and not told again.
     """
     from shadow.adapters.notify import channels
+    from shadow.assessment.monitors import stream_of
 
     ways, newest, sent = channels(trial.deployment.notifications), _newest(trial), 0
     if newest is None or not ways:
@@ -47,7 +48,7 @@ def tell_of_alarms(trial: Trial) -> int:
     with trial.open_ledger() as ledger:
         for alarm in newest.snapshot.monitoring.alarms:
             for name, tell in ways.items():
-                told = _told(newest.snapshot, alarm, name)
+                told = _told(stream_of(trial.protocol, newest.snapshot.threshold), alarm, name)
                 if not ledger.known(Kind.AUDIT, [told.key]):
                     tell(*_words(newest, alarm))
                     ledger.append([told])
@@ -55,10 +56,10 @@ def tell_of_alarms(trial: Trial) -> int:
     return sent
 
 
-def _told(snapshot: Snapshot, alarm: Monitor, way: str) -> Audited:
+def _told(stream: str, alarm: Monitor, way: str) -> Audited:
+    """One entry a way of telling, group and stream: the same group alarms anew under a new model or label rule."""
     group = ":".join((alarm.dimension, alarm.site, alarm.scanner, alarm.shift))
-    identifier = f"alarm-told:{way}:{snapshot.model_sha256[:16]}:{snapshot.threshold!r}:{group}"
-    return Audited(identifier, "assessment", "alarm_told", group, way)
+    return Audited(f"alarm-told:{way}:{stream}:{group}", "assessment", "alarm_told", group, way)
 
 
 def _words(published: Published, alarm: Monitor) -> tuple[str, str]:

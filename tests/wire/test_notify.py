@@ -9,6 +9,7 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -98,6 +99,9 @@ def test_an_alarm_is_told_once_by_webhook_and_once_by_mail(tmp_path: Path) -> No
         )
         assert tell_of_alarms(trial) == 2
         assert tell_of_alarms(trial) == 0
+        other_rule = replace(trial.protocol.reference, label_rule="another-rule/1")
+        assert tell_of_alarms(replace(trial, protocol=replace(trial.protocol, reference=other_rule))) == 2
+        posted.pop(), mailed.pop()
     (message,) = posted
     assert message["subject"] == "Silent trial demo-head-ct: alarm at Riverside CT-2, Night"
     assert "below the rest since the week of 05 Oct 2026" in message["text"]
