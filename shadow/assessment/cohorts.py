@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shadow.assessment.snapshot import MaturedCounts, Week
+from shadow.assessment.statistics.delayed_labels import closed_weeks
 from shadow.domain.project import sql
 from shadow.protocol.trial import TrialProtocol
 
@@ -55,26 +56,24 @@ def weekly_cohorts(connection: duckdb.DuckDBPyConnection, protocol: TrialProtoco
     """
     window = {"window_start": protocol.index_window_start, "window_end": protocol.index_window_end}
     rows = connection.execute(sql("queries/assessment/cohort_weeks.sql"), {**window, "until": data_until}).fetchall()
-    weeks: list[Week] = []
-    for start, eligible, labelled in rows:
-        ripe = _is_ripe(start + timedelta(days=7), eligible, labelled, protocol, data_until)
-        weeks.append(Week(start, eligible, labelled, ripe and all(one.closed for one in weeks)))
-    closed = {week.start: number for number, week in enumerate(weeks) if week.closed}
+    rule = protocol.monitoring
+    ages = [(data_until - start) / timedelta(days=1) - 7 for start, _, _ in rows]
+    shares = [labelled / eligible if eligible else 1.0 for _, eligible, labelled in rows]
+    ripe = closed_weeks(
+        ages, shares, rule.maturity_days, rule.closed_when_labelled, latest_days=rule.closed_at_latest_days
+    )
+    weeks = tuple(
+        Week(start, eligible, labelled, bool(closed))
+        for (start, eligible, labelled), closed in zip(rows, ripe, strict=True)
+    )
+    numbers = {week.start: number for number, week in enumerate(weeks) if week.closed}
     counts: dict[Place, Counts] = {}
     connection.execute(sql("queries/assessment/monitored_case.sql"), window)
     for *place, start, found, present, cleared, absent in connection.execute(
         sql("queries/assessment/monitored_weeks.sql")
     ).fetchall():
-        if start in closed:
+        if start in numbers:
             dimension, site, scanner, shift = place
-            group = counts.setdefault((dimension, site, scanner, shift), np.zeros((4, len(closed)), dtype=np.int64))
-            group[:, closed[start]] = found, present, cleared, absent
-    return Cohorts(tuple(weeks), counts)
-
-
-def _is_ripe(end: datetime, eligible: int, labelled: int, protocol: TrialProtocol, data_until: datetime) -> bool:
-    rule = protocol.monitoring
-    age = data_until - end
-    if age >= timedelta(days=rule.closed_at_latest_days):
-        return True
-    return age >= timedelta(days=rule.maturity_days) and labelled >= rule.closed_when_labelled * eligible
+            group = counts.setdefault((dimension, site, scanner, shift), np.zeros((4, len(numbers)), dtype=np.int64))
+            group[:, numbers[start]] = found, present, cleared, absent
+    return Cohorts(weeks, counts)
