@@ -9,7 +9,17 @@ import streamlit as st
 
 from dashboards.access import EVERYONE, require
 from dashboards.components.page_frame import follow_new_snapshots, page_style
-from dashboards.views import accounting, over_time, overview, subgroups
+from dashboards.views import (
+    accounting,
+    all_figures,
+    calibration,
+    comparison,
+    drift,
+    over_time,
+    overview,
+    subgroups,
+    worklist,
+)
 
 st.set_page_config(page_title="Shadow", page_icon=str(Path(__file__).parent / "assets" / "icon.png"), layout="wide")
 page_style()
@@ -17,7 +27,15 @@ session = require(*EVERYONE)
 menu = st.navigation(
     {
         "Trial": [overview.as_page()],
-        "Results": [subgroups.as_page(), over_time.as_page()],
+        "Results": [
+            subgroups.as_page(),
+            over_time.as_page(),
+            all_figures.as_page(),
+            calibration.as_page(),
+            comparison.as_page(),
+            drift.as_page(),
+            worklist.as_page(),
+        ],
         "Cases": [accounting.as_page()],
     },
     expanded=True,

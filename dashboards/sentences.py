@@ -240,3 +240,23 @@ DAILY_LOOKS = (
     "patient once. The 95% CI beside an estimate is for reading: whoever acts on the first bad one is wrong more "
     "often than 1 time in 20."
 )
+
+
+def groups_differ(snapshot: Snapshot) -> str:
+    """Whether sensitivity differs between sites, scanners, shifts and cells, by permuted misses."""
+    names = {"site": "sites", "scanner": "scanners", "shift": "shifts", "cell": "scanner-and-shift cells"}
+    tests = [one for one in snapshot.evidence.between.tests if one.p_value is not None]
+    if not tests:
+        return "Too few groups or cases to ask."
+    differ = [names[one.dimension] for one in tests if one.p_value is not None and one.p_value < 0.05]
+    shown = ", ".join(f"{names[one.dimension]} p {_p(one.p_value or 0.0)}" for one in tests)
+    said = (
+        f"**Sensitivity differs between {_listed(differ)} by more than chance.**"
+        if differ
+        else "**No sign that groups differ**, which is no proof that they do not."
+    )
+    return f"{said} (Misses dealt out anew among all groups: {shown}; one look, not adjusted.)"
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

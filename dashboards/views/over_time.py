@@ -49,6 +49,7 @@ def render(snapshot: Snapshot) -> None:
     if reason:
         st.markdown(reason)
     _family(snapshot)
+    _cusums(snapshot)
     with st.expander("How to read this"):
         st.markdown(_how_to_read(snapshot))
 
@@ -69,6 +70,31 @@ def _family(snapshot: Snapshot) -> None:
     st.subheader("Every declared group", anchor=False)
     rows = [_row(one) for one in sorted(monitoring.monitors, key=_urgency)]
     st.table(pd.DataFrame(rows), hide_index=True, border="horizontal", alt="Every monitor and its state")
+
+
+def _cusums(snapshot: Snapshot) -> None:
+    """The protocol's option; nothing where it does not ask for it."""
+    paths = snapshot.evidence.cusums
+    if not paths:
+        return
+    st.subheader("Misses against what was expected (CUSUM)", anchor=False)
+    first = paths[0]
+    st.markdown(
+        f"Tuned to odds of a miss {first.odds_ratio:g} times those expected, age allowed for. At these limits a "
+        f"healthy model signals once in about {figures.counted(round(first.run_length))} cases, one that bad after "
+        f"about {figures.counted(round(first.run_length_worse))}. It is an aid without the family's guarantee."
+    )
+    rows = [
+        {
+            "Group": one.label,
+            "Missed": f"{figures.counted(one.missed)} of {figures.counted(one.cases)}",
+            "Expected": f"{one.expected_missed:.1f}",
+            "CUSUM": f"{one.value:.2f} (limit {one.limit:.2f})",
+            "Signal": "" if one.signalled_case is None else f":orange[**at case {one.signalled_case}**]",
+        }
+        for one in paths
+    ]
+    st.table(pd.DataFrame(rows), hide_index=True, border="horizontal", alt="Risk-adjusted CUSUM by group")
 
 
 def _takes(needed: int | None) -> str:

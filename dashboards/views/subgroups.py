@@ -11,8 +11,10 @@ from dashboards import figures, sentences
 from dashboards.access import EVERYONE, require
 from dashboards.charts import forest as forest_chart
 from dashboards.charts import heatmap as heatmap_chart
+from dashboards.components.figure_table import p_value, points, points_interval
 from dashboards.components.page_frame import opening
 from dashboards.standing import LOOKS, Measure, Standing, is_enough, measured, rule_for, standing_of
+from shadow.assessment.evidence import Figure
 from shadow.assessment.snapshot import Group, Snapshot
 from shadow.assessment.snapshot_file import Published
 
@@ -53,6 +55,7 @@ def render(published: Published) -> None:
     st.vega_lite_chart(spec=heat, width="stretch", key="heat", alt=alt)
     _legend(snapshot, measure)
     _groups(published, measure, sites, shifts)
+    _between(snapshot)
     _exploration(snapshot)
     with st.expander("How to read this"):
         st.markdown(_how_to_read(snapshot, cells, measure))
@@ -163,6 +166,46 @@ def _groups(published: Published, measure: Measure, sites: list[str], shifts: li
     with st.expander("Show as table"):
         table = pd.DataFrame([_table_row(snapshot, one, measure) for one in (*groups, snapshot.overall)])
         st.table(table, hide_index=True, border="horizontal", alt=f"{measure.value} by group")
+
+
+def _between(snapshot: Snapshot) -> None:
+    st.subheader("Do the groups differ beyond chance?", anchor=False)
+    between = snapshot.evidence.between
+    st.markdown(sentences.groups_differ(snapshot))
+    rows = [
+        {
+            "Scanner and shift": one.label,
+            "Found": f"{figures.counted(one.found)} of {figures.counted(one.present)}",
+            "Chance alone, 95% (99.8%)": f"{figures.interval(one.lower_95, one.upper_95)} "
+            f"({figures.interval(one.lower_998, one.upper_998)})",
+            "Cell minus rest": difference_of(one.crude),
+            "Within age bands": difference_of(one.standardised),
+            "Adjusted p (Holm; BH)": f"{p_value(one.holm_p)}; {p_value(one.bh_p)}",
+            "Pooled, display only": (
+                "" if one.pooled is None
+                else f"{figures.percent(one.pooled)} ({figures.interval(one.pooled_lower, one.pooled_upper)})"
+            ),
+            "Today's list": "listed" if one.listed else "",
+        }
+        for one in between.cells
+        if one.p_worse is not None
+    ]  # fmt: skip
+    if rows:
+        with st.expander("Show each cell beside the rest"):
+            st.table(pd.DataFrame(rows), hide_index=True, border="horizontal", alt="Each cell beside the rest")
+            st.markdown(
+                "Over closed weeks, one study a patient. *Chance alone* is where a cell of this size would lie with "
+                "the rest's share (funnel limits). *Cell minus rest* is what its patients get; *within age bands* what "
+                "the cell itself adds. *Pooled* draws every cell towards the others and can hide a small bad one: it "
+                "decides nothing. *Today's list* (e-BH) comes and goes; alarms are on Over time."
+            )
+
+
+def difference_of(figure: Figure | None) -> str:
+    """A difference in points with its interval, or nothing."""
+    if figure is None or figure.value is None:
+        return ""
+    return f"{points(figure.value)} ({points_interval(figure.lower, figure.upper)})"
 
 
 def _exploration(snapshot: Snapshot) -> None:

@@ -21,6 +21,8 @@ ATTRIBUTES = {
     "slice_thickness_mm": "slices of {} mm",
     "patient_age_years": "age {}",
     "patient_sex": "sex {}",
+    "software_versions": "software {}",
+    "patient_class": "setting {}",
 }
 AGE_CUTS = (40.0, 60.0, 80.0)
 SHOWN = 5

@@ -14,8 +14,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shadow.assessment.analysed import analysed_cases
 from shadow.assessment.cohorts import weekly_cohorts
+from shadow.assessment.comparison import read_challengers
 from shadow.assessment.criteria import judge_criterion
+from shadow.assessment.evidence_of import gather_evidence
 from shadow.assessment.exploration import explore
 from shadow.assessment.flow import latency, sensitivity_if_pending, study_flow
 from shadow.assessment.linkage import broken_promises, count_groups, link
@@ -53,13 +56,18 @@ def assess(
     model: ModelAssessed,
     head: Head,
     data_until: datetime,
+    completion_minutes: float = 0.0,
 ) -> Snapshot:
-    """One assessment of the lake behind `connection`, for the protocol's champion."""
+    """One assessment of the lake behind `connection`, for the protocol's champion.
+
+    `completion_minutes`: how long a study is quiet before it is complete; the triage replay waits for that too.
+    """
     link(connection, protocol)
     flow = study_flow(connection)
     cohorts = weekly_cohorts(connection, protocol, data_until)
     raised = raised_alarms(connection, stream_of(protocol, model.threshold))
     groups = all_groups(count_groups(connection), cohorts, sites, protocol)
+    cases = analysed_cases(connection, protocol, data_until, cohorts.closed)
     return Snapshot(
         trial=protocol.identifier,
         trial_title=protocol.title,
@@ -83,6 +91,16 @@ def assess(
         latency=latency(connection),
         monitoring=watch_family(cohorts, raised, sites, protocol),
         exploration=explore(connection, groups, worst_cell_label(groups), protocol),
+        evidence=gather_evidence(
+            cases,
+            read_challengers(connection, protocol),
+            cohorts,
+            groups,
+            sites,
+            protocol,
+            threshold=model.threshold,
+            wait=completion_minutes,
+        ),
         sensitivity_if_pending=sensitivity_if_pending(flow),
         worst=worst_cell_label(groups),
         broken_promises=broken_promises(connection),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from shadow.assessment.evidence import Evidence
+
 
 class IndexState(StrEnum):
     """What the champion said about an eligible study; exactly one a study."""
@@ -366,6 +368,7 @@ class Snapshot:
             scanner, shift and cell, in the order of the site files.
         monitoring: the declared family under daily looks.
         exploration: where misses gather.
+        evidence: the champion's other figures, its rivals, trust in its score, drift and the worklist.
         sensitivity_if_pending: sensitivity over all studies whatever the pending reports will say; None without a
             confirmed positive.
         worst: label of the cell with the lowest sensitivity among those with enough positives, or empty.
@@ -394,6 +397,7 @@ class Snapshot:
     latency: Latency
     monitoring: Monitoring
     exploration: Exploration
+    evidence: Evidence
     sensitivity_if_pending: Span | None
     worst: str
     broken_promises: tuple[str, ...]

@@ -176,6 +176,7 @@ def _closed(manifest: StudyManifest, site: Site | None, header: StudyHeader, pse
         slice_thickness_mm=header.slice_thickness_mm,
         patient_age_years=header.shown_age_years,
         patient_sex=header.patient_sex,
+        software_versions=header.software_versions,
     )
 
 

@@ -164,7 +164,7 @@ class _Admissions:
     def _hand_over(self, admissions: list[Admission]) -> None:
         """Give the models every first revision that the ledger does not refuse."""
         refused = self.ledger.known(Kind.EXCLUSION, [admission.closed.key for admission in admissions])
-        queues = [model_queue(self.home, model.identifier) for model in self.protocol.models]
+        queues = [model_queue(self.home, model.identifier) for model in self.protocol.run_here]
         for admission in admissions:
             closed = admission.closed
             if closed.revision != 1 or closed.key in refused:

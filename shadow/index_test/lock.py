@@ -37,6 +37,7 @@ def answered(study_key: str, revision: int, given: ModelStudyInput, score: float
         threshold=contract.threshold,
         index_test_positive=score >= contract.threshold,
         findings=given.findings,
+        input_summary=given.summary,
     )
 
 

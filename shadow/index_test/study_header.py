@@ -56,6 +56,7 @@ class StudyHeader:
     slice_thickness_mm: float | None
     patient_age_years: int | None
     patient_sex: str | None
+    software_versions: str | None
 
     def identified(self, keyword: str) -> str:
         """One of the identity's values; empty where the study has none."""
@@ -94,6 +95,7 @@ def read_study_header(instances: Sequence[Instance], zone: ZoneInfo | None) -> S
         slice_thickness_mm=main.number("SliceThickness"),
         patient_age_years=_age_years(main, acquired_at),
         patient_sex=sex if sex in {"F", "M", "O"} else None,
+        software_versions=_plain(", ".join(main.texts("SoftwareVersions"))),
     )
 
 

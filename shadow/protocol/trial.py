@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from shadow.protocol.analysis import Analysis
 from shadow.protocol.monitoring import Monitoring
 from shadow.protocol.reader import read_toml
+from shadow.protocol.vendor import VendorProduct
 
 
 class Role(StrEnum):
@@ -41,19 +43,39 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelUnderTrial:
-    """A model by its contract file and the digest of its ONNX file.
+    """A model that is run here, by its contract and the digest of its ONNX file; or a vendor's product elsewhere.
 
     Attributes:
-        identifier: the identifier in its model.toml.
+        identifier: the identifier in its model.toml, or of the product.
         role: champion or challenger.
-        contract: path of model.toml, relative to the trial file.
-        sha256: hex SHA-256 of the ONNX file that the trial is about.
+        contract: path of model.toml, relative to the trial file; empty for a vendor's product.
+        sha256: hex SHA-256 of the ONNX file that the trial is about; empty for a vendor's product.
+        vendor: the product whose results come here; None for a model that is run here.
     """
 
     identifier: str
     role: Role
-    contract: str
-    sha256: str
+    contract: str = ""
+    sha256: str = ""
+    vendor: VendorProduct | None = None
+
+    def __post_init__(self) -> None:
+        if self.vendor is None and not (self.contract and self.sha256):
+            raise ValueError("contract, sha256: are missing; a model that is run here needs both")
+        if self.vendor is not None and (self.contract or self.sha256):
+            raise ValueError("vendor: a product that runs elsewhere has no contract and no sha256")
+        if self.vendor is not None and self.role is Role.CHAMPION:
+            raise ValueError("role: the champion is run here; a vendor's product can be a challenger")
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether studies go to it; a vendor's product only sends results."""
+        return self.vendor is None
+
+    @property
+    def digest(self) -> str:
+        """What tells this model from every other: of its file, or of all that is declared about the product."""
+        return self.sha256 if self.vendor is None else self.vendor.sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +174,14 @@ class TrialProtocol:
     reference: ReferenceRule
     criteria: tuple[Criterion, ...]
     monitoring: Monitoring
+    analysis: Analysis = field(default_factory=Analysis)
 
     def __post_init__(self) -> None:
         if sum(model.role is Role.CHAMPION for model in self.models) != 1:
             raise ValueError("models: exactly one model has the role 'champion'")
+        names = [model.identifier for model in self.models]
+        if len(set(names)) < len(names):
+            raise ValueError("models: two of them have the same identifier")
         if self.index_window_end <= self.index_window_start:
             raise ValueError("index_window_end: must lie after index_window_start")
 
@@ -163,6 +189,21 @@ class TrialProtocol:
     def champion(self) -> ModelUnderTrial:
         """The model that the acceptance criteria are about."""
         return next(model for model in self.models if model.role is Role.CHAMPION)
+
+    @property
+    def challengers(self) -> tuple[ModelUnderTrial, ...]:
+        """The models that are compared with the champion on the same studies."""
+        return tuple(model for model in self.models if model.role is Role.CHALLENGER)
+
+    @property
+    def run_here(self) -> tuple[ModelUnderTrial, ...]:
+        """The models that studies go to: one lane each."""
+        return tuple(model for model in self.models if model.runs_here)
+
+    @property
+    def vendors(self) -> tuple[ModelUnderTrial, ...]:
+        """The products whose results come here."""
+        return tuple(model for model in self.models if not model.runs_here)
 
 
 def read_trial(path: Path) -> TrialProtocol:

@@ -129,6 +129,7 @@ class Reception:
             received_at=received_at,
             text_sha256=self.blobs.put(report.text.encode("utf-8")),
             message_sha256=message_sha256,
+            patient_class=report.patient_class,
         )
         return [
             version,

@@ -44,6 +44,7 @@ class ParsedReport:
         reported_at: OBR-22, else MSH-7.
         text: the report's lines (OBX-5 of TX, FT and ST), joined by newlines.
         addendum_start: character offset of the first ADDENDUM heading in `text`; None without one.
+        patient_class: PV1-2 where it is a short code (table 0004), else None.
     """
 
     group: int
@@ -54,6 +55,7 @@ class ParsedReport:
     reported_at: datetime | None
     text: str
     addendum_start: int | None
+    patient_class: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ def _report(message: Message, group: _Group, source: _Group, zone: ZoneInfo) -> 
         reported_at=timestamp(message.value(order, 22), zone) or timestamp(message.value(message.segments[0], 7), zone),
         text=text,
         addendum_start=addendum.start() if addendum else None,
+        patient_class=_patient_class(message),
     )
 
 
@@ -198,3 +201,10 @@ def _patient_id(message: Message) -> str | None:
     identifiers = message.repetitions(segment, 3)
     marked = (message.component(one) for one in identifiers if message.component(one, 5).upper() == "MR")
     return next(marked, "") or message.component(identifiers[0]) or None
+
+
+def _patient_class(message: Message) -> str | None:
+    """A code only: what does not look like one may be anything, and stays out of the ledger."""
+    visit = message.first("PV1")
+    code = message.value(visit, 2).upper() if visit else ""
+    return code if re.fullmatch(r"[A-Z]{1,4}", code) else None

@@ -46,6 +46,7 @@ def _segments(message: PlannedMessage) -> list[str]:
     return [
         f"MSH|^~\\&|RIS|{site.facility}|SHADOW|TRIAL|{due}||{event}|{message.control_id}|P|2.5.1||||||UNICODE UTF-8",
         f"PID|1||{person}",
+        f"PV1|1|{'I' if study is not None and study.setting == 'inpatient' else 'E'}",
         f"ORC|RE|{order}|{order}",
         results,
         *(

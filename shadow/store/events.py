@@ -27,6 +27,7 @@ class Kind(StrEnum):
     EXCLUSION = "exclusion"
     PREDICTION = "prediction"
     PREDICTION_FAILURE = "prediction_failure"
+    VENDOR_RESULT = "vendor_result"
     REPORT_VERSION = "report_version"
     LABEL = "label"
     ALARM = "alarm"
@@ -140,6 +141,7 @@ class StudyClosed:
     slice_thickness_mm: float | None
     patient_age_years: int | None
     patient_sex: str | None
+    software_versions: str | None = None
 
     @property
     def key(self) -> str:
@@ -183,6 +185,8 @@ class PredictionLocked:
         index_test_positive: score >= threshold.
         input_sha256: of the array given to the model (float32, C order) with its shape.
         findings: geometry findings that did not forbid the answer.
+        input_summary: what the model was given, in a few numbers that drift is watched by
+            (shadow.index_test.model_input.summary_of).
     """
 
     KIND: ClassVar[Kind] = Kind.PREDICTION
@@ -197,6 +201,7 @@ class PredictionLocked:
     threshold: float
     index_test_positive: bool
     findings: tuple[str, ...]
+    input_summary: tuple[float, ...] = ()
 
     @property
     def key(self) -> str:
@@ -238,6 +243,44 @@ class PredictionFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class VendorResult:
+    """What a vendor's product said about a study. The first one counts; its place in the chain is its lock.
+
+    Attributes:
+        model, model_sha256: identifier in the protocol, and the digest of all that is declared about the product.
+        channel: hl7, sr or csv. site: identifier.
+        study_key, accession_key: what the result is about; one of them is None.
+        index_test_positive: None where the product failed. score: None where it gives none.
+        failure_reason: stable code, counted; None where it answered.
+        received_at: the trial's clock.
+        source_sha256: of the message, the object, or the file's row.
+    """
+
+    KIND: ClassVar[Kind] = Kind.VENDOR_RESULT
+    model: str
+    model_sha256: str
+    channel: str
+    site: str
+    study_key: str | None
+    accession_key: str | None
+    index_test_positive: bool | None
+    score: float | None
+    failure_reason: str | None
+    received_at: datetime
+    source_sha256: str
+
+    @property
+    def key(self) -> str:
+        """One event a model, study and source: a result sent twice is one."""
+        return f"{self.model}@{self.model_sha256[:16]}:{self.subject}:{self.source_sha256[:32]}"
+
+    @property
+    def subject(self) -> str:
+        """The study, or the accession where the source names only that."""
+        return self.study_key or self.accession_key or ""
+
+
+@dataclass(frozen=True, slots=True)
 class ReportVersion:
     """One version of one report as it came, for one accession.
 
@@ -250,6 +293,7 @@ class ReportVersion:
         received_at: the trial's clock.
         text_sha256: of the report text in the blob store.
         message_sha256: of the message in the journal.
+        patient_class: PV1-2 (HL7 table 0004): E, I, O ...; None where the message has none.
     """
 
     KIND: ClassVar[Kind] = Kind.REPORT_VERSION
@@ -265,6 +309,7 @@ class ReportVersion:
     received_at: datetime
     text_sha256: str
     message_sha256: str
+    patient_class: str | None = None
 
     @property
     def key(self) -> str:

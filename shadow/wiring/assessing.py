@@ -110,6 +110,7 @@ def assess_trial(trial: Trial) -> Published | None:
                 ),
                 head=Head(exported.upto, exported.upto_hash),
                 data_until=trial.clock.now(),
+                completion_minutes=trial.deployment.receiver.quiet_period_seconds / 60,
             )
             published = publish(trial.home.snapshots, snapshot, connection)
         alarms = alarm_events(snapshot.monitoring, stream_of(trial.protocol, contract.threshold))

@@ -29,8 +29,8 @@ def task_trial() -> Trial:
 
 
 def model_identifiers() -> list[str]:
-    """The models under trial: one lane each."""
-    return [model.identifier for model in task_trial().protocol.models]
+    """The models that are run here: one lane each."""
+    return [model.identifier for model in task_trial().protocol.run_here]
 
 
 def drain_admissions() -> int:

@@ -77,7 +77,10 @@ def register_trial(trial_file: Path, home: Home, deployment_file: Path | None = 
         protocol_sha256=_sha256(trial_file),
         protocol_text=trial_file.read_text(encoding="utf-8"),
         sites=tuple(FileDigest(site, _sha256(path)) for site, path in zip(protocol.sites, site_files, strict=True)),
-        models=tuple(_checked_model(trial_file, model) for model in protocol.models),
+        models=tuple(
+            _checked_model(trial_file, model) if model.runs_here else FileDigest(model.identifier, model.digest)
+            for model in protocol.models
+        ),
     )
     _prepare_folder(home)
     deployment = read_deployment(deployment_file) if deployment_file else Deployment()
@@ -87,7 +90,7 @@ def register_trial(trial_file: Path, home: Home, deployment_file: Path | None = 
     _copy(trial_file, home.configuration / "trials" / "trial.toml")
     for site, path in zip(protocol.sites, site_files, strict=True):
         _copy(path, home.configuration / "sites" / f"{site}.toml")
-    for model in protocol.models:
+    for model in protocol.run_here:
         source = (trial_file.parent / model.contract).resolve().parent
         target = (home.configuration / "trials" / model.contract).resolve().parent
         shutil.copytree(source, target, dirs_exist_ok=True)

@@ -12,7 +12,8 @@ select
     (body ->> 'score')::double as score,
     (body ->> 'threshold')::double as threshold,
     (body ->> 'index_test_positive')::boolean as index_test_positive,
-    (body -> 'findings')::varchar[] as findings
+    (body -> 'findings')::varchar[] as findings,
+    (body -> 'input_summary')::double[] as input_summary
 from tail
 where kind = 'prediction'
 order by seq

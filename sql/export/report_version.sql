@@ -13,7 +13,8 @@ select
     (body ->> 'reported_at')::timestamptz as reported_at,
     (body ->> 'received_at')::timestamptz as received_at,
     body ->> 'text_sha256' as text_sha256,
-    body ->> 'message_sha256' as message_sha256
+    body ->> 'message_sha256' as message_sha256,
+    body ->> 'patient_class' as patient_class
 from tail
 where kind = 'report_version'
 order by seq

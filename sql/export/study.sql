@@ -22,7 +22,8 @@ select
     (body ->> 'kvp')::double as kvp,
     (body ->> 'slice_thickness_mm')::double as slice_thickness_mm,
     (body ->> 'patient_age_years')::bigint as patient_age_years,
-    body ->> 'patient_sex' as patient_sex
+    body ->> 'patient_sex' as patient_sex,
+    body ->> 'software_versions' as software_versions
 from tail
 where kind = 'study'
 order by seq

@@ -19,8 +19,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shadow.assessment.analysed import AnalysedCases
 from shadow.assessment.cohorts import Cohorts
+from shadow.assessment.comparison import ChallengerAnswers
 from shadow.assessment.criteria import judge_criterion
+from shadow.assessment.evidence_of import gather_evidence
 from shadow.assessment.flow import sensitivity_if_pending
 from shadow.assessment.linkage import CaseCounts
 from shadow.assessment.monitors import watch_family
@@ -39,7 +42,8 @@ from shadow.assessment.snapshot import (
 from shadow.assessment.snapshot_file import CASES_FILE, POINTER_FILE, SNAPSHOT_FILE, Published, sha256_of, to_bytes
 from shadow.assessment.subgroups import all_groups, worst_cell_label
 from shadow.protocol.site import read_site
-from shadow.protocol.trial import read_trial
+from shadow.protocol.trial import ModelUnderTrial, Role, read_trial
+from shadow.protocol.vendor import ResultCoding, VendorProduct
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PROTOCOL = read_trial(CONFIGS / "trials" / "demo-head-ct.toml")
@@ -230,6 +234,7 @@ def example_snapshot(cases: tuple[ExampleCase, ...]) -> Snapshot:
         messages_quarantined=(Reason("not_hl7", 2), Reason("no_accession_number", 1)),
         instances_quarantined=(Reason("truncated", 3),) if cases else (),
     )
+    analysed = analysed_example(cases, cohorts.closed)
     return Snapshot(
         trial=PROTOCOL.identifier,
         trial_title=PROTOCOL.title,
@@ -253,10 +258,69 @@ def example_snapshot(cases: tuple[ExampleCase, ...]) -> Snapshot:
         latency=Latency(1400, 3.4, 9.8, 1200, 3.1),
         monitoring=watch_family(cohorts, {}, SITES, PROTOCOL),
         exploration=EXPLORATION if cases else Exploration(0, ()),
+        evidence=gather_evidence(
+            analysed, example_challengers(analysed), cohorts, groups, SITES, PROTOCOL, threshold=0.5, wait=1.0
+        ),
         sensitivity_if_pending=sensitivity_if_pending(flow),
         worst=worst_cell_label(groups),
         broken_promises=(),
     )
+
+
+def analysed_example(cases: tuple[ExampleCase, ...], closed_weeks: int) -> AnalysedCases:
+    """The eligible example cases as columns, with scores and times drawn around their states."""
+    chosen = sorted((one for one in cases if one.exclusion_reason is None), key=lambda one: one.acquired_at)
+    chance = np.random.default_rng(SEED)
+    size = len(chosen)
+    index, reference = (np.array([getattr(one, name) or "" for one in chosen], dtype=object) for name in
+                        ("index_state", "reference_state"))  # fmt: skip
+    found, evaluable = index == "positive", np.isin(index.astype(str), ("positive", "negative"))
+    day = np.array([(one.acquired_at - START) / timedelta(days=1) for one in chosen], dtype=float)
+    score = np.where(found, chance.uniform(0.5, 1.0, size), chance.uniform(0.0, 0.5, size))
+    pending = reference == "pending"
+    scanner = np.array([one.scanner for one in chosen], dtype=object)
+    thick = scanner == "riverside-ct-2"
+    return AnalysedCases(
+        study=np.array([one.study_key for one in chosen], dtype=object),
+        patient=np.array([f"P{number // 2 if number % 9 == 0 else number}" for number in range(size)], dtype=object),
+        site=np.array([one.site for one in chosen], dtype=object),
+        scanner=scanner,
+        shift=np.array([one.shift for one in chosen], dtype=object),
+        found=found,
+        evaluable=evaluable,
+        answered=evaluable | (index == "late"),
+        present=reference == "present",
+        absent=reference == "absent",
+        pending=pending,
+        score=np.where(evaluable, score, np.nan),
+        summary=np.column_stack([np.where(thick, 16.0, 30.0), chance.normal(30, 4, size)]),
+        age_years=np.floor(chance.uniform(18, 90, size)),
+        thickness_mm=np.where(thick, 10.0, 5.0),
+        kvp=np.full(size, 120.0),
+        kernel=np.where(thick, "STD+", "H30").astype(object),
+        week=(day // 7).astype(np.int64),
+        closed=day // 7 < closed_weeks,
+        index_day=day,
+        age_days=(DATA_UNTIL - START) / timedelta(days=1) - day,
+        delay_days=np.where(pending, np.nan, np.minimum(0.3, 91 - day)),
+        reported_after=np.where(pending, np.nan, chance.uniform(20, 300, size)),
+        locked_after=np.where(evaluable, 0.05, np.nan),
+        first=np.ones(size, dtype=bool),
+    )
+
+
+def example_challengers(cases: AnalysedCases) -> tuple[ChallengerAnswers, ...]:
+    """A vendor's product that finds nine of ten everywhere, also on the worst scanner."""
+    chance = np.random.default_rng(SEED + 1)
+    model = ModelUnderTrial(
+        "acme-ich", Role.CHALLENGER, vendor=VendorProduct("Acme ICH", "3.2", csv=ResultCoding(
+            "result", ("POS",), ("NEG",), accession="accession"
+        )),
+    )  # fmt: skip
+    found = np.where(cases.present, chance.random(len(cases)) < 0.9, chance.random(len(cases)) < 0.08)
+    evaluable = chance.random(len(cases)) < 0.98
+    score = np.where(found, chance.uniform(0.5, 1.0, len(cases)), chance.uniform(0.0, 0.5, len(cases)))
+    return (ChallengerAnswers(model, evaluable, found & evaluable, np.where(evaluable, score, np.nan)),)
 
 
 def publish_example(

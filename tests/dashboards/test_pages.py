@@ -40,6 +40,17 @@ def over_time() -> None:
         over_time.render(published.snapshot)
 
 
+def view(name: str) -> None:
+    import importlib
+
+    from dashboards.components.page_frame import opening
+
+    module = importlib.import_module(f"dashboards.views.{name}")
+    published = opening(module.QUESTION)
+    if published is not None:
+        module.render(published.snapshot)
+
+
 def accounting(role: str) -> None:
     from dashboards.components.page_frame import opening
     from dashboards.views import accounting
@@ -196,3 +207,69 @@ def test_nothing_that_stands_out_is_said_to_be_nothing(home: Home) -> None:
     publish_example(home.snapshots, dataclasses.replace(snapshot, exploration=quiet))
     said = words(ran(AppTest.from_function(subgroups)))
     assert "Nothing stands out after looking at 21 slices" in said and "Misses gather in" not in said
+
+
+EVIDENCE_PAGES = ("all_figures", "calibration", "comparison", "drift", "worklist")
+
+
+def cells(page: AppTest) -> str:
+    return "\n".join(one.value.to_string() for one in page.table)
+
+
+@pytest.mark.parametrize("name", EVIDENCE_PAGES)
+def test_a_page_of_evidence_says_what_is_missing_before_there_is_any(home: Home, name: str) -> None:
+    publish_example(home.snapshots, example_snapshot(()), ())
+    said = words(ran(AppTest.from_function(view, args=(name,))))
+    assert any(one in said for one in ("yet", "Nothing to", "No calibration", "No final report")), said
+
+
+def test_all_figures_carry_their_n_and_how_they_were_found(published: Published) -> None:
+    page = ran(AppTest.from_function(view, args=("all_figures",)))
+    table = cells(page)
+    for words_of_row in ("149 of 171", "Mercaldo", "Obuchowski", "standardised"):
+        assert words_of_row in table
+    assert "Early reports are the easy cases" in words(page)
+    delayed = published.snapshot.evidence.delayed
+    assert delayed.weighted is not None and f"{delayed.weighted:.0%}" in words(page)
+
+
+def test_calibration_gives_a_verdict_and_says_that_a_threshold_is_a_what_if(published: Published) -> None:
+    page = ran(AppTest.from_function(view, args=("calibration",)))
+    said = words(page)
+    assert "Not calibrated" in said and "What-if only" in said and "of 1,000 scans" in said
+    before = next(one.value for one in page.markdown if "of 1,000 scans" in one.value)
+    options = page.select_slider(key="threshold").options
+    page.select_slider(key="threshold").set_value(published.snapshot.evidence.thresholds.points[0].threshold)
+    after = next(one.value for one in ran(page).markdown if "of 1,000 scans" in one.value)
+    assert len(options) > 10 and after != before
+
+
+def test_the_comparison_counts_who_found_what(published: Published) -> None:
+    page = ran(AppTest.from_function(view, args=("comparison",)))
+    sensitivity = published.snapshot.evidence.comparisons[0].sensitivity
+    assert f"both found {sensitivity.both}, only the challenger {sensitivity.challenger_only}" in words(page)
+    assert "in sensitivity not shown to be non-inferior; in specificity non-inferior" in words(page)
+    assert f"{sensitivity.both + sensitivity.champion_only} of {sensitivity.of}" in cells(page)
+
+
+def test_drift_is_never_shown_without_its_caveat(published: Published) -> None:
+    page = ran(AppTest.from_function(view, args=("drift",)))
+    assert published.snapshot.evidence.drift.caveat in words(page)
+    assert "No sign of change" in words(page)
+    assert all(one.caveat in words(page) for one in published.snapshot.evidence.drift.unlabelled)
+
+
+def test_the_worklist_says_what_others_lose(published: Published) -> None:
+    said = words(ran(AppTest.from_function(view, args=("worklist",))))
+    assert "minutes earlier" in said and "minutes later" in said
+
+
+def test_subgroups_say_whether_groups_differ(published: Published) -> None:
+    page = ran(AppTest.from_function(subgroups))
+    assert "Sensitivity differs between" in words(page)
+    assert "Riverside CT-2, Night" in cells(page) and "listed" in cells(page)
+
+
+def test_the_cusum_is_told_where_the_protocol_asks_for_it(published: Published) -> None:
+    page = ran(AppTest.from_function(over_time))
+    assert "without the family's guarantee" in words(page) and "at case 56" in cells(page)

@@ -112,6 +112,7 @@ def head_slice(
     dataset.PatientName, dataset.PatientID = "Müller^Planted", "MRN84736251"
     dataset.PatientBirthDate, dataset.PatientSex, dataset.PatientAge = "19520314", "F", "074Y"
     dataset.SliceThickness, dataset.KVP, dataset.ConvolutionKernel = f"{thickness:g}", "120", "H30s"
+    dataset.SoftwareVersions = ["VA48A", "SP2"]
     dataset.StudyInstanceUID = f"{ROOT}.{study}"
     dataset.SeriesInstanceUID = f"{ROOT}.{study}.{series}"
     dataset.SeriesNumber, dataset.InstanceNumber = series, str(number)

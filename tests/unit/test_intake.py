@@ -139,6 +139,7 @@ def test_an_eligible_study_is_recorded_copied_and_handed_to_every_model(door: Do
         "slice_thickness_mm": 5.0,
         "patient_age_years": 74,
         "patient_sex": "F",
+        "software_versions": "VA48A, SP2",
     }
     for model in ("first", "second"):
         (name,) = model_queue(door.home, model).ready()

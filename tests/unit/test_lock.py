@@ -13,7 +13,7 @@ from shadow.index_test.model_input import ModelStudyInput
 from shadow.store.events import Kind, PredictionFailed, PredictionLocked
 from shadow.store.ledger import Ledger
 
-GIVEN = ModelStudyInput(np.zeros((8, 1, 16, 16), np.float32), "2.25.1", (), ("gantry_tilt",), "ab" * 32)
+GIVEN = ModelStudyInput(np.zeros((8, 1, 16, 16), np.float32), "2.25.1", (), ("gantry_tilt",), "ab" * 32, (8.0, 0.5))
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from shadow.assessment.statistics.deferral import (
 from shadow.assessment.statistics.drift import (
     CAVEAT,
     category_shift,
+    classifier_two_sample,
     kolmogorov_smirnov,
     log_drift_detector,
     maximum_mean_discrepancy,
@@ -169,3 +170,24 @@ def test_deferring_every_positive_is_missing_every_positive() -> None:
 def test_impossible_input_is_named(wrong: object) -> None:
     with pytest.raises(ValueError, match="expected"):
         wrong()  # type: ignore[operator]
+
+
+def test_a_classifier_tells_a_shift_apart_and_keeps_its_level_without_one() -> None:
+    generator = np.random.default_rng(17)
+    shifted = classifier_two_sample(generator.normal(0, 1, (60, 3)), generator.normal(0.8, 1, (60, 3)), generator)
+    assert shifted.distance > 0.7 and shifted.p_value == pytest.approx(1 / 201)
+    calls = []
+    for _ in range(100):
+        same = classifier_two_sample(
+            generator.normal(0, 1, (30, 2)), generator.normal(0, 1, (30, 2)), generator, permutations=39
+        )
+        assert same.p_value is not None
+        calls.append(same.p_value <= 0.05)
+    assert sum(calls) <= 12  # 5 of 100 expected, three standard errors
+
+
+def test_a_classifier_refuses_what_it_cannot_split() -> None:
+    with pytest.raises(ValueError, match="a side with the same features"):
+        classifier_two_sample([[1.0]] * 4, [[1.0]] * 30, np.random.default_rng(1))
+    with pytest.raises(ValueError, match="finite"):
+        classifier_two_sample([[np.nan]] * 10, [[1.0]] * 10, np.random.default_rng(1))

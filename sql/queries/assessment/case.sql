@@ -10,11 +10,15 @@ with joined as (
         index_result.locked_at,
         index_result.index_test_positive,
         index_result.score,
+        index_result.input_summary,
         index_result.failure_reason,
         accession_report.versions,
         accession_report.first_version_seq,
         accession_report.first_final_seq,
         accession_report.latest_status,
+        accession_report.first_final_at,
+        accession_report.first_reported_at,
+        accession_report.patient_class,
         if(first_final_label.state = 'not_mentioned', $not_mentioned, first_final_label.state) as label_state
     from primary_study
     left join index_result on index_result.study_key = primary_study.study_key
@@ -67,6 +71,11 @@ select
     machine_closed_at,
     locked_at,
     score,
+    input_summary,
+    first_final_at,
+    first_reported_at,
+    patient_class,
+    software_versions,
     manufacturer,
     manufacturer_model_name,
     convolution_kernel,

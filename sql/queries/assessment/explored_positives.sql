@@ -10,7 +10,9 @@ select
     kvp,
     slice_thickness_mm,
     patient_age_years::double as patient_age_years,
-    patient_sex
+    patient_sex,
+    software_versions,
+    patient_class
 from monitored_case
 where reference_state = 'present'
 order by study_key;

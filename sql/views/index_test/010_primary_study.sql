@@ -22,6 +22,7 @@ select
     study.slice_thickness_mm,       -- slice_thickness (0018,0050)
     study.patient_age_years,        -- patient_age (0010,1010)
     study.patient_sex,              -- (0010,0040)
+    study.software_versions,        -- (0018,1020)
     study.machine_closed_at,
     exclusion.reason as exclusion_reason,
     coalesce(later.later_revisions, 0) as later_revisions

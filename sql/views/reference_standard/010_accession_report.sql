@@ -6,6 +6,9 @@ select
     min(seq) filter (where final) as first_final_seq,
     arg_min(report_key, seq) filter (where final) as first_final_report_key,
     arg_max(result_status, seq) as latest_status,
+    min(received_at) filter (where final) as first_final_at,
+    min(coalesce(reported_at, received_at)) as first_reported_at,
+    arg_min(patient_class, seq) as patient_class,
     count(*) as versions
 from report_version
 group by accession_key
