@@ -71,6 +71,14 @@ def reports(home: HomeOption = DEFAULT_HOME) -> None:
     run_report_listener(Home(home), _ready("reports"))
 
 
+@app.command("vendor-results")
+def vendor_results(home: HomeOption = DEFAULT_HOME) -> None:
+    """Receive results of vendors' products by MLLP until stopped (one process)."""
+    from shadow.wiring.servers import run_vendor_result_listener
+
+    run_vendor_result_listener(Home(home), _ready("vendor-results"))
+
+
 @app.command()
 def assess(home: HomeOption = DEFAULT_HOME) -> None:
     """Assess now and publish a snapshot."""
@@ -138,6 +146,7 @@ def rehearse(
     dicom: Annotated[str, typer.Option(help="Host and port of the C-STORE SCP.")] = "127.0.0.1:11112",
     called_ae_title: Annotated[str, typer.Option(help="AE title of the SCP.")] = "SHADOW",
     mllp: Annotated[str, typer.Option(help="Host and port of the MLLP listener.")] = "127.0.0.1:2575",
+    vendor_mllp: Annotated[str, typer.Option(help="Where a simulated vendor's product sends results; or nobody.")] = "",
     truth: Annotated[Path, typer.Option(help="Where the hospital keeps the truth; never read by the harness.")] = Path(
         "truth.jsonl"
     ),
@@ -171,6 +180,7 @@ def rehearse(
             dicom=dicom,
             called_ae_title=called_ae_title,
             mllp=mllp,
+            vendor_mllp=vendor_mllp,
             truth=truth,
             seed=seed,
             studies=studies,

@@ -36,6 +36,10 @@ def render(snapshot: Snapshot) -> None:
         return
     for one in comparisons:
         _comparison(one, snapshot)
+    unread = snapshot.evidence.unread_results
+    if unread:
+        reasons = ", ".join(f"{figures.counted(one.count)} {figures.code_in_words(one.reason)}" for one in unread)
+        st.markdown(f"Results of vendors' products that could not be read, counted and kept: {reasons}.")
     with st.expander("How to read this"):
         st.markdown(_how_to_read(snapshot))
 

@@ -33,6 +33,7 @@ class Door(StrEnum):
     ADMISSION = "admission"
     MODELS = "models"
     JOURNAL = "journal"
+    VENDOR = "vendor"
 
 
 def home_of_this_process() -> Home:
@@ -53,6 +54,8 @@ def waiting(home: Home, door: Door) -> Waiting:
             return _files(home.queues, "model-*/*.ready")
         case Door.JOURNAL:
             return _files(home.journal, "*.journal")
+        case Door.VENDOR:
+            return _files(home.vendor, "journal/*.journal") | _files(home.vendor, "incoming/*/*/[!.]*.csv")
 
 
 def _files(folder: Path, pattern: str) -> Waiting:
@@ -100,7 +103,7 @@ class Doorbell(BaseEventTrigger):  # type: ignore[misc] # airflow is not typed
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Ring for ever. The event holds the number of files that waited."""
         home = home_of_this_process()
-        patience = None if self.door is Door.JOURNAL else PATIENCE_SECONDS
+        patience = None if self.door in (Door.JOURNAL, Door.VENDOR) else PATIENCE_SECONDS
         rung: dict[tuple[str, int], float] = {}
         while True:
             now = await asyncio.to_thread(waiting, home, self.door)

@@ -9,7 +9,14 @@ import duckdb
 import numpy as np
 
 from shadow.assessment.analysed import AnalysedCases, Booleans, Floats
-from shadow.assessment.evidence import Comparison, PairedArea, PairedFigure, PairedGroup, RelativePredictiveValue
+from shadow.assessment.evidence import (
+    Comparison,
+    PairedArea,
+    PairedFigure,
+    PairedGroup,
+    RelativePredictiveValue,
+    UnreadResult,
+)
 from shadow.assessment.statistics.paired import PairedCounts, mcnemar_mid_p, non_inferiority, paired_counts, tango
 from shadow.assessment.statistics.paired_predictive import PredictiveValues, compare_predictive_values
 from shadow.assessment.statistics.paired_sequential import challenger_evidence
@@ -48,6 +55,12 @@ def read_challengers(connection: duckdb.DuckDBPyConnection, protocol: TrialProto
         score = np.ma.filled(np.ma.asarray(columns["score"], dtype=np.float64), np.nan)
         answers.append(ChallengerAnswers(model, evaluable, evaluable & called, score))
     return tuple(answers)
+
+
+def read_unread(connection: duckdb.DuckDBPyConnection) -> tuple[UnreadResult, ...]:
+    """Results of vendors' products that could not be read, by reason."""
+    rows = connection.execute(sql("queries/assessment/vendor_quarantine.sql")).fetchall()
+    return tuple(UnreadResult(reason, count) for reason, count in rows)
 
 
 def compare(

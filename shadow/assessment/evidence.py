@@ -252,6 +252,14 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadResult:
+    """Why results of vendors' products could not be read, and how many."""
+
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class GroupsDiffer:
     """Whether sensitivity differs between the groups of a dimension: p by permuting misses, given the margins."""
 
@@ -406,6 +414,7 @@ class Evidence:
     calibration: ScoreCalibration | None
     thresholds: ThresholdWhatIf | None
     comparisons: tuple[Comparison, ...]
+    unread_results: tuple[UnreadResult, ...]
     between: BetweenGroups
     drift: Drift
     worklist: Worklist

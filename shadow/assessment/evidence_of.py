@@ -11,7 +11,7 @@ from shadow.assessment.cohorts import Cohorts
 from shadow.assessment.comparison import ChallengerAnswers, compare
 from shadow.assessment.cusum import risk_adjusted_paths
 from shadow.assessment.delayed_reports import delayed_reports, reference_what_ifs
-from shadow.assessment.evidence import Evidence
+from shadow.assessment.evidence import Evidence, UnreadResult
 from shadow.assessment.input_drift import input_drift
 from shadow.assessment.score_calibration import score_calibration, threshold_what_if
 from shadow.assessment.snapshot import Group
@@ -28,6 +28,7 @@ def gather_evidence(
     sites: Sequence[Site],
     protocol: TrialProtocol,
     *,
+    unread: Sequence[UnreadResult],
     threshold: float,
     wait: float,
 ) -> Evidence:
@@ -44,6 +45,7 @@ def gather_evidence(
         calibration=calibration,
         thresholds=threshold_what_if(cases, threshold),
         comparisons=tuple(compare(cases, one, sites, analysis.non_inferiority_margin) for one in challengers),
+        unread_results=tuple(unread),
         between=between_groups(cases, cohorts, groups, protocol.minimum_positives_shown, protocol.monitoring.alpha),
         drift=input_drift(
             cases,

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from shadow.assessment.analysed import analysed_cases
 from shadow.assessment.cohorts import weekly_cohorts
-from shadow.assessment.comparison import read_challengers
+from shadow.assessment.comparison import read_challengers, read_unread
 from shadow.assessment.criteria import judge_criterion
 from shadow.assessment.evidence_of import gather_evidence
 from shadow.assessment.exploration import explore
@@ -98,6 +98,7 @@ def assess(
             groups,
             sites,
             protocol,
+            unread=read_unread(connection),
             threshold=model.threshold,
             wait=completion_minutes,
         ),

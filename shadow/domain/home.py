@@ -58,6 +58,11 @@ class Home:
         return self.root / "journal"
 
     @property
+    def vendor(self) -> Path:
+        """Results of vendors' products: journal/ as messages came, incoming/ and done/ for tables."""
+        return self.root / "vendor"
+
+    @property
     def studies(self) -> Path:
         """De-identified study revisions: <study_key>/r<revision>/."""
         return self.root / "studies"

@@ -19,9 +19,10 @@ from shadow.index_test.instance import Instance, read_instance
 from shadow.index_test.mirror import StudyManifest
 from shadow.index_test.spool import SpooledInstance
 from shadow.index_test.study_header import StudyHeader, read_study_header
+from shadow.index_test.vendor_results import VendorReception
 from shadow.protocol.site import Site
 from shadow.protocol.trial import TrialProtocol
-from shadow.store.events import Audited, StudyClosed, StudyExcluded
+from shadow.store.events import Audited, Event, StudyClosed, StudyExcluded
 from shadow.store.vault import Identity
 
 ACTOR = "admission"
@@ -39,6 +40,7 @@ class Admission:
         identities: what the vault keeps, by pseudonym, before the event is appended.
         ready: what the models' lanes get; None for an excluded study and for revisions after the first,
             because the first is what a model would have had.
+        vendor_results: what products' structured reports in this revision said.
     """
 
     closed: StudyClosed
@@ -46,6 +48,7 @@ class Admission:
     unreadable: tuple[Audited, ...]
     identities: tuple[tuple[str, Identity], ...]
     ready: ReadyStudy | None
+    vendor_results: tuple[Event, ...] = ()
 
     @property
     def eligible(self) -> bool:
@@ -115,7 +118,29 @@ def admit_study(
         unreadable=unreadable,
         identities=_identities(manifest, header, pseudonyms),
         ready=ready,
+        vendor_results=_vendor_results(manifest, folder, instances, site, protocol, pseudonymiser),
     )
+
+
+def _vendor_results(
+    manifest: StudyManifest,
+    folder: Path,
+    instances: Sequence[Instance],
+    site: Site | None,
+    protocol: TrialProtocol,
+    pseudonymiser: Pseudonymiser,
+) -> tuple[Event, ...]:
+    """What structured reports of products under trial say; they may come with any revision of the study."""
+    if site is None or not any(one.vendor and one.vendor.sr for one in protocol.vendors):
+        return ()
+    documents = {one.text("SOPInstanceUID") for one in instances if one.text("Modality").upper() == "SR"}
+    reception = VendorReception(protocol.vendors, (site,), pseudonymiser)
+    found: list[Event] = []
+    for spooled in manifest.instances:
+        if spooled.sop_instance_uid in documents:
+            content = (folder / spooled.file).read_bytes()
+            found += reception.of_structured_report(content, manifest.study_key, site.identifier, manifest.closed_at)
+    return tuple(found)
 
 
 def failed_admission(manifest: StudyManifest, sites: Sequence[Site], failure: str) -> Admission:

@@ -178,4 +178,4 @@ class _Admissions:
 def _events(admission: Admission) -> list[Event]:
     """The study before its refusal, so that no reader of the ledger meets a refusal of nothing."""
     excluded = [admission.excluded] if admission.excluded else []
-    return [*admission.unreadable, admission.closed, *excluded]
+    return [*admission.unreadable, admission.closed, *excluded, *admission.vendor_results]

@@ -41,6 +41,13 @@ class ReportListener:
 
 
 @dataclass(frozen=True, slots=True)
+class VendorResultListener(ReportListener):
+    """The MLLP listener for results of vendors' products; it runs where the protocol names one that sends HL7."""
+
+    port: int = 2576
+
+
+@dataclass(frozen=True, slots=True)
 class Dashboard:
     """The Streamlit server."""
 
@@ -89,6 +96,7 @@ class Deployment:
     ledger_url: str = ""
     receiver: Receiver = field(default_factory=Receiver)
     reports: ReportListener = field(default_factory=ReportListener)
+    vendor_results: VendorResultListener = field(default_factory=VendorResultListener)
     dashboard: Dashboard = field(default_factory=Dashboard)
     scheduler: Scheduler = field(default_factory=Scheduler)
     notifications: Notifications = field(default_factory=Notifications)

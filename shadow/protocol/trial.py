@@ -205,6 +205,11 @@ class TrialProtocol:
         """The products whose results come here."""
         return tuple(model for model in self.models if not model.runs_here)
 
+    @property
+    def receives_vendor_messages(self) -> bool:
+        """Whether a product sends its results by HL7, so that a listener must run for them."""
+        return any(model.vendor is not None and model.vendor.hl7 is not None for model in self.vendors)
+
 
 def read_trial(path: Path) -> TrialProtocol:
     """Read one trial file.

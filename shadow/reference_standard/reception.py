@@ -15,10 +15,10 @@ from datetime import datetime
 from pathlib import Path
 
 from shadow.domain.errors import ConfigurationError, MalformedMessage
+from shadow.domain.hl7 import parse_message, sending_facility, split_messages
 from shadow.domain.identifiers import Pseudonymiser, normalise_accession_number
 from shadow.protocol.site import Site
 from shadow.protocol.trial import TrialProtocol
-from shadow.reference_standard.hl7 import parse_message, sending_facility, split_messages
 from shadow.reference_standard.label import Label, read_label
 from shadow.reference_standard.label_rule import LabelRule, load_rule
 from shadow.reference_standard.report import ParsedReport, UnusableReport, parse_reports

@@ -12,8 +12,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from shadow.domain.errors import MalformedMessage
+from shadow.domain.hl7 import Message, Segment
 from shadow.domain.shift import local_instant
-from shadow.reference_standard.hl7 import Message, Segment
 from shadow.reference_standard.result_status import (
     ObservationResultStatus,
     ResultStatus,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from shadow.rehearsal.messages import message_bytes
 from shadow.rehearsal.plan import SITES, HospitalPlan, PlannedMessage, PlannedStudy
 from shadow.rehearsal.truth import TruthFile
+from shadow.rehearsal.vendor import SimulatedProduct
 from shadow.rehearsal.wires import InterfaceEngine, Router
 
 if TYPE_CHECKING:
@@ -30,13 +31,15 @@ QUIET_GAP_SECONDS = 1.5
 
 @dataclass(frozen=True, slots=True)
 class HospitalWires:
-    """Where the hospital sends."""
+    """Where the hospital sends. Without a `vendor_host` it has no vendor's product."""
 
     dicom_host: str
     dicom_port: int
     called_ae_title: str
     mllp_host: str
     mllp_port: int
+    vendor_host: str = ""
+    vendor_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +117,13 @@ def run_hospital(
         for station in site.stations
     ]
     outbox = _Outbox(plan, wires, table, truth, stop)
+    product = _product(wires, stop)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         for router in routers:
             router.start()
         outbox.start()
-        return _follow(plan, routers, sent, outbox, truth, progress, stop)
+        return _follow(plan, routers, sent, outbox, product, truth, progress, stop)
     finally:
         halt.set()
         outbox.join()
@@ -135,6 +139,7 @@ def _follow(
     routers: list[SpawnProcess],
     sent: Queue[int],
     outbox: _Outbox,
+    product: SimulatedProduct | None,
     truth: TruthFile,
     progress: Callable[[HospitalProgress], None],
     stop: threading.Event,
@@ -145,6 +150,8 @@ def _follow(
         try:
             number = sent.get(timeout=POLL_SECONDS)
             outbox.release(number, time.time())
+            if product is not None and plan.studies[number].ineligible is None:
+                product.read(plan.studies[number])
             truth.acknowledged("study", plan.studies[number].study_instance_uid)
             now = replace(now, studies_sent=now.studies_sent + 1)
         except queue.Empty:
@@ -152,12 +159,17 @@ def _follow(
                 raise RuntimeError("a router process of the hospital ended early") from None
         now = replace(now, messages_sent=outbox.sent)
         finished = now.studies_sent == now.studies_planned and now.messages_sent == now.messages_planned
+        finished = finished and (product is None or product.done)
         if finished or time.monotonic() - told > PROGRESS_SECONDS:
             progress(now)
             told = time.monotonic()
         if finished:
             break
     return now
+
+
+def _product(wires: HospitalWires, stop: threading.Event) -> SimulatedProduct | None:
+    return SimulatedProduct(wires.vendor_host, wires.vendor_port, stop.is_set) if wires.vendor_host else None
 
 
 def _route(studies: list[PlannedStudy], wires: HospitalWires, table: _Timetable, sent: Queue[int], halt: Event) -> None:

@@ -24,7 +24,7 @@ def run_up(home: Home, console: Console) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     trial = open_trial(home)
-    supervisor = Supervisor(home, trial.deployment)
+    supervisor = Supervisor(home, trial.deployment, vendor_messages=trial.protocol.receives_vendor_messages)
     console.print(f"Trial {trial.protocol.identifier} {trial.protocol.version} in {home.root}: starting ...")
     try:
         supervisor.start()

@@ -64,7 +64,7 @@ def run_demonstration(settings: DemonstrationSettings, console: Console) -> int:
     started = time.monotonic()
     _register(settings, console)
     trial = open_trial(settings.home)
-    supervisor = Supervisor(settings.home, trial.deployment)
+    supervisor = Supervisor(settings.home, trial.deployment, vendor_messages=trial.protocol.receives_vendor_messages)
     console.print("Starting PostgreSQL, Airflow, receiver, report listener and dashboard ...")
     try:
         supervisor.start(stop)
@@ -99,11 +99,11 @@ def _register(settings: DemonstrationSettings, console: Console) -> None:
         shutil.rmtree(root)
     root.mkdir(parents=True, mode=0o700)
     (root / "demonstration").touch()
-    receiver, reports, dashboard, airflow = free_ports((11112, 2575, 8501, 8080))
+    receiver, reports, vendor, dashboard, airflow = free_ports((11112, 2575, 2576, 8501, 8080))
     deployment = root / "demonstration.toml"
     deployment.write_text(
         f"[receiver]\nport = {receiver}\nquiet_period_seconds = 2.5\nminimum_free_bytes = 200000000\n"
-        f"[reports]\nport = {reports}\n[dashboard]\nport = {dashboard}\n"
+        f"[reports]\nport = {reports}\n[vendor_results]\nport = {vendor}\n[dashboard]\nport = {dashboard}\n"
         f"[scheduler]\nport = {airflow}\nlinger_seconds = 20.0\nbudget_seconds = 240.0\n"
         "snapshot_interval_seconds = 45.0\n",
         encoding="utf-8",
@@ -122,13 +122,14 @@ class _Hospital:
             RehearsalClock(FIRST_DAY, calendar_end(WEEKS), start, WEEKS * 7 * 86_400 / settings.seconds),
         )
         receiver, reports = trial.deployment.receiver, trial.deployment.reports
+        vendor = trial.deployment.vendor_results
         self.progress: dict[str, int] = {}
         log = (settings.home.logs / "hospital.log").open("ab")
         self._process = subprocess.Popen(
             [
                 sys.executable, "-m", "shadow", "rehearse", "--json-progress",
                 "--dicom", f"{receiver.host}:{receiver.port}", "--called-ae-title", receiver.ae_title,
-                "--mllp", f"{reports.host}:{reports.port}",
+                "--mllp", f"{reports.host}:{reports.port}", "--vendor-mllp", f"{vendor.host}:{vendor.port}",
                 "--truth", str(settings.home.root / "truth.jsonl"),
                 "--seed", str(settings.seed), "--studies", str(settings.studies), "--weeks", str(WEEKS),
                 "--seconds", str(settings.seconds), "--report-floor", str(settings.report_floor),

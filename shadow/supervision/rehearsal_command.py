@@ -26,6 +26,7 @@ class RehearsalSettings:
     dicom: str
     called_ae_title: str
     mllp: str
+    vendor_mllp: str
     truth: Path
     seed: int
     studies: int
@@ -44,10 +45,11 @@ def run_rehearsal(settings: RehearsalSettings) -> None:
         signal.signal(number, lambda *_: stop.set())
     dicom_host, dicom_port = _address("--dicom", settings.dicom)
     mllp_host, mllp_port = _address("--mllp", settings.mllp)
+    vendor = _address("--vendor-mllp", settings.vendor_mllp) if settings.vendor_mllp else ("", 0)
     plan = plan_hospital(settings.seed, settings.studies, settings.weeks, FIRST_DAY, _swap(settings.swap))
     run_hospital(
         plan,
-        HospitalWires(dicom_host, dicom_port, settings.called_ae_title, mllp_host, mllp_port),
+        HospitalWires(dicom_host, dicom_port, settings.called_ae_title, mllp_host, mllp_port, *vendor),
         HospitalPace(settings.seconds, settings.report_floor),
         settings.truth,
         _print_json if settings.json_progress else _print_line,

@@ -46,10 +46,12 @@ class Supervisor:
         deployment: Deployment,
         on_progress: Progress | None = None,
         dags: Path | None = None,
+        vendor_messages: bool = False,
     ) -> None:
         self._home = home
         self._deployment = deployment
         self._on_progress = on_progress
+        self._vendor_messages = vendor_messages
         self._dags = dags or project_folder("dags")
         self._keeper: Keeper | None = None
 
@@ -133,6 +135,18 @@ class Supervisor:
                 listens(reports.host, reports.port),
             ),
             Command("dashboard", streamlit, environment, answers(f"http://{page.host}:{page.port}/_stcore/health")),
+            *(
+                [
+                    Command(
+                        "vendor-results",
+                        (*shadow, "vendor-results", "--home", root),
+                        environment,
+                        listens(self._deployment.vendor_results.host, self._deployment.vendor_results.port),
+                    )
+                ]
+                if self._vendor_messages
+                else []
+            ),
         )
 
 

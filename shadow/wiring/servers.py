@@ -31,3 +31,11 @@ def run_report_listener(home: Home, ready: Callable[[], None]) -> None:
 
     trial = open_trial(home)
     mllp.run_report_listener(trial.deployment.reports, home.journal, trial.clock, ready)
+
+
+def run_vendor_result_listener(home: Home, ready: Callable[[], None]) -> None:
+    """Receive results of vendors' products until told to stop."""
+    from shadow.adapters import mllp
+
+    trial = open_trial(home)
+    mllp.run_report_listener(trial.deployment.vendor_results, home.vendor / "journal", trial.clock, ready)

@@ -102,15 +102,38 @@ def drain_reports() -> int:
         )
 
 
+def drain_vendor_results() -> int:
+    """Lock the results of vendors' products that have come in, and linger for more."""
+    from shadow.index_test.vendor_results import VendorReception, drain_messages, drain_tables, receive_until_quiet
+
+    trial = task_trial()
+    reception = VendorReception(trial.protocol.vendors, trial.sites, trial.pseudonymiser())
+    folder = trial.home.vendor
+    with trial.open_ledger() as ledger:
+        return receive_until_quiet(
+            lambda: (
+                drain_messages(folder / "journal", ledger, reception)
+                + drain_tables(folder, ledger, reception, trial.clock.now)
+            ),
+            linger_seconds=trial.deployment.scheduler.linger_seconds,
+            budget_seconds=trial.deployment.scheduler.budget_seconds,
+            stop=_stopping(trial.home),
+        )
+
+
 def work_waiting(home: Home) -> int:
     """Items that some task still has to take up: unsorted files, open studies, ready queues, unread messages."""
+    from shadow.index_test.vendor_results import CURSOR as VENDOR_CURSOR
     from shadow.reference_standard.reception import CURSOR
     from shadow.store.journal import Cursor, JournalReader
 
     queues = [WorkQueue(folder) for folder in sorted(home.queues.iterdir()) if folder.is_dir()]
     spooled = [path for folder in ("arrived/*/*.dcm", "open/*") for path in home.spool.glob(folder)]
     unread = JournalReader(home.journal).read(Cursor(home.journal / CURSOR).read(), 1)
-    return len(spooled) + sum(len(queue.ready()) for queue in queues) + len(unread)
+    results = home.vendor / "journal"
+    unread += JournalReader(results).read(Cursor(results / VENDOR_CURSOR).read(), 1)
+    unread_tables = list((home.vendor / "incoming").glob("*/*/[!.]*.csv"))
+    return len(spooled) + sum(len(queue.ready()) for queue in queues) + len(unread) + len(unread_tables)
 
 
 def _stopping(home: Home) -> Callable[[], bool]:

@@ -24,6 +24,7 @@ def test_there_are_dag_files() -> None:
         "shadow_inference",
         "shadow_reports",
         "shadow_assessment",
+        "shadow_vendor_results",
     }
 
 
@@ -102,6 +103,7 @@ def test_airflow_reads_every_dag_file(tmp_path: Path) -> None:
         ("shadow_inference", "list_models"),
         ("shadow_inference", "run_model"),
         ("shadow_reports", "receive_reports"),
+        ("shadow_vendor_results", "lock_results"),
         ("shadow_assessment", "publish"),
         ("shadow_assessment", "notify"),
     }

@@ -23,6 +23,7 @@ from shadow.assessment.analysed import AnalysedCases
 from shadow.assessment.cohorts import Cohorts
 from shadow.assessment.comparison import ChallengerAnswers
 from shadow.assessment.criteria import judge_criterion
+from shadow.assessment.evidence import UnreadResult
 from shadow.assessment.evidence_of import gather_evidence
 from shadow.assessment.flow import sensitivity_if_pending
 from shadow.assessment.linkage import CaseCounts
@@ -259,7 +260,15 @@ def example_snapshot(cases: tuple[ExampleCase, ...]) -> Snapshot:
         monitoring=watch_family(cohorts, {}, SITES, PROTOCOL),
         exploration=EXPLORATION if cases else Exploration(0, ()),
         evidence=gather_evidence(
-            analysed, example_challengers(analysed), cohorts, groups, SITES, PROTOCOL, threshold=0.5, wait=1.0
+            analysed,
+            example_challengers(analysed),
+            cohorts,
+            groups,
+            SITES,
+            PROTOCOL,
+            unread=(UnreadResult("unknown_value", 3),),
+            threshold=0.5,
+            wait=1.0,
         ),
         sensitivity_if_pending=sensitivity_if_pending(flow),
         worst=worst_cell_label(groups),

@@ -23,7 +23,7 @@ from shadow.store.events import Event, PredictionLocked, VendorResult
 CODING = ResultCoding("result", ("POS",), ("NEG",), accession="accession")
 VENDOR = ModelUnderTrial("acme-ich", Role.CHALLENGER, vendor=VendorProduct("Acme ICH", "3.2", csv=CODING))
 RIVAL = ModelUnderTrial("rival", Role.CHALLENGER, contract="rival/model.toml", sha256="c" * 64)
-WITH_BOTH = replace(PROTOCOL, models=(*PROTOCOL.models, VENDOR, RIVAL))
+WITH_BOTH = replace(PROTOCOL, models=(PROTOCOL.champion, VENDOR, RIVAL))
 UNTIL = MONDAY + timedelta(days=120)
 
 
@@ -86,7 +86,7 @@ def test_a_vendors_first_result_counts_and_only_where_it_came_before_the_report(
 
 def test_another_version_of_the_product_is_another_model(tmp_path: Path) -> None:
     newer = replace(VENDOR, vendor=VendorProduct("Acme ICH", "3.3", csv=CODING))
-    protocol = replace(PROTOCOL, models=(*PROTOCOL.models, newer))
+    protocol = replace(PROTOCOL, models=(PROTOCOL.champion, newer))
     events = before_report(case("1", 0, "present", 0.1), vendor_result("1", True))
     _, (vendor,) = analysed(tmp_path, events, protocol)
     assert not vendor.evaluable.any()

@@ -40,6 +40,7 @@ MODEL = PROJECT / "configs" / "models" / "demo-head-ct-haemorrhage"
 VICTIMS = (
     "shadow mirror",
     "shadow reports",
+    "shadow vendor-results",
     "streamlit run",
     "airflow api-server",
     "airflow triggerer",

@@ -103,13 +103,14 @@ def test_a_message_says_who_which_order_when_and_how_final(plan: HospitalPlan) -
     message = next(one for one in plan.messages if one.kind is MessageKind.PRELIMINARY)
     assert message.study is not None
     segments = [segment.split("|") for segment in message_bytes(message).decode().split("\r") if segment]
-    header, patient, _, results = segments[:4]
+    header, patient, visit, _, results = segments[:5]
     assert (header[3], header[9], header[17]) == (message.site.facility, message.control_id, "UNICODE UTF-8")
     assert patient[3].startswith(message.study.identity.patient_id)
+    assert visit[2] == ("I" if message.study.setting == "inpatient" else "E")
     assert results[18] == message.accession_number
     assert results[25] == "P"
     assert datetime.strptime(results[22], "%Y%m%d%H%M%S%z") == message.due.replace(microsecond=0)
-    assert all(segment[0] == "OBX" and segment[11] == "P" for segment in segments[4:])
+    assert all(segment[0] == "OBX" and segment[11] == "P" for segment in segments[5:])
 
 
 def test_the_radiologist_is_good_and_not_perfect(plan: HospitalPlan) -> None:

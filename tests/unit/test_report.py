@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadow.domain.errors import MalformedMessage
-from shadow.reference_standard.hl7 import parse_message
+from shadow.domain.hl7 import parse_message
 from shadow.reference_standard.report import ParsedReport, UnusableReport, parse_reports, timestamp
 
 NEW_YORK = ZoneInfo("America/New_York")

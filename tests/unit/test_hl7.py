@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadow.domain.errors import MalformedMessage
-from shadow.reference_standard.hl7 import parse_message, sending_facility, split_messages
+from shadow.domain.hl7 import parse_message, sending_facility, split_messages
 
 HEADER = rb"MSH|^~\&|RIS|RIVERSIDE|SHADOW|TRIAL|20260824103000-0400||ORU^R01^ORU_R01|C1|P|2.5.1"
 
