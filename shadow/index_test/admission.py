@@ -90,7 +90,7 @@ def admit_study(
         ConfigurationError: the site's accession rule is unknown.
     """
     site = next((one for one in sites if manifest.calling_ae_title in one.calling_ae_titles), None)
-    instances, unreadable = _read_instances(manifest, folder)
+    instances, unreadable, documents = _read_instances(manifest, folder)
     if not instances:
         reason = Exclusion(ExclusionReason.NO_READABLE_INSTANCE, f"{len(manifest.instances)} instances, none readable")
         return Admission(
@@ -118,14 +118,14 @@ def admit_study(
         unreadable=unreadable,
         identities=_identities(manifest, header, pseudonyms),
         ready=ready,
-        vendor_results=_vendor_results(manifest, folder, instances, site, protocol, pseudonymiser),
+        vendor_results=_vendor_results(manifest, folder, documents, site, protocol, pseudonymiser),
     )
 
 
 def _vendor_results(
     manifest: StudyManifest,
     folder: Path,
-    instances: Sequence[Instance],
+    documents: Sequence[SpooledInstance],
     site: Site | None,
     protocol: TrialProtocol,
     pseudonymiser: Pseudonymiser,
@@ -133,13 +133,11 @@ def _vendor_results(
     """What structured reports of products under trial say; they may come with any revision of the study."""
     if site is None or not any(one.vendor and one.vendor.sr for one in protocol.vendors):
         return ()
-    documents = {one.text("SOPInstanceUID") for one in instances if one.text("Modality").upper() == "SR"}
     reception = VendorReception(protocol.vendors, (site,), pseudonymiser)
     found: list[Event] = []
-    for spooled in manifest.instances:
-        if spooled.sop_instance_uid in documents:
-            content = (folder / spooled.file).read_bytes()
-            found += reception.of_structured_report(content, manifest.study_key, site.identifier, manifest.closed_at)
+    for document in documents:
+        content = (folder / document.file).read_bytes()
+        found += reception.of_structured_report(content, manifest.study_key, site.identifier, manifest.closed_at)
     return tuple(found)
 
 
@@ -209,12 +207,18 @@ def _excluded(manifest: StudyManifest, exclusion: Exclusion) -> StudyExcluded:
     return StudyExcluded(manifest.study_key, manifest.revision, str(exclusion.reason), exclusion.detail)
 
 
-def _read_instances(manifest: StudyManifest, folder: Path) -> tuple[list[Instance], tuple[Audited, ...]]:
+def _read_instances(
+    manifest: StudyManifest, folder: Path
+) -> tuple[list[Instance], tuple[Audited, ...], list[SpooledInstance]]:
+    """The readable instances, an entry for each that is not, and which of them are structured reports."""
     instances: list[Instance] = []
     unreadable: list[Audited] = []
+    documents: list[SpooledInstance] = []
     for spooled in manifest.instances:
         try:
             instances.append(_read_spooled(folder, spooled))
+            if instances[-1].text("Modality").upper() == "SR":
+                documents.append(spooled)
         except UnreadableInstance as error:
             unreadable.append(
                 Audited(
@@ -225,7 +229,7 @@ def _read_instances(manifest: StudyManifest, folder: Path) -> tuple[list[Instanc
                     detail=error.reason,
                 )
             )
-    return instances, tuple(unreadable)
+    return instances, tuple(unreadable), documents
 
 
 def _read_spooled(folder: Path, spooled: SpooledInstance) -> Instance:

@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from head_ct import PSEUDONYMISER, protocol, riverside
+from head_ct import PSEUDONYMISER, ROOT, head_study, new_home, protocol, riverside, spool_study
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import ComprehensiveSRStorage, ExplicitVRLittleEndian, generate_uid
 
 from shadow.domain.errors import ConfigurationError
+from shadow.index_test.intake import drain_admissions
 from shadow.index_test.vendor_results import VendorReception, append_new, drain_messages, drain_tables
 from shadow.protocol.trial import ModelUnderTrial, Role, read_trial
 from shadow.protocol.vendor import ResultCoding, VendorProduct
@@ -25,6 +26,8 @@ from shadow.rehearsal.vendor import result_bytes
 from shadow.store.events import Audited, Kind, VendorResult
 from shadow.store.journal import JournalWriter
 from shadow.store.ledger import Ledger
+from shadow.store.queue import WorkQueue
+from shadow.store.vault import Vault
 
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
 PRODUCT = VendorProduct(
@@ -70,6 +73,7 @@ def structured_report(code: str = "R-42037", completion: str = "COMPLETE", sende
     box.ValueType, box.ConceptNameCodeSequence, box.ContentSequence = "CONTAINER", named("111"), Items([finding, score])
     document = Dataset()
     document.SOPClassUID, document.SOPInstanceUID = ComprehensiveSRStorage, generate_uid()
+    document.SeriesInstanceUID, document.StudyInstanceUID = generate_uid(), f"{ROOT}.1"
     document.Modality, document.ManufacturerModelName, document.CompletionFlag = "SR", sender, completion
     document.ContentSequence = Items([box])
     document.file_meta = FileMetaDataset()
@@ -220,3 +224,23 @@ def test_a_trial_file_names_a_product_strictly(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"models\[1\]\.vendor\.version"):
         read_trial(broken)
     assert protocol("first").challengers == ()
+
+
+def test_a_structured_report_in_a_study_is_locked_at_admission_whatever_its_revision(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    home = new_home(tmp_path / "home")
+    trial = replace(protocol("first"), models=(*protocol("first").models, MODEL))
+    queue, vault = WorkQueue(home.queues / "admission"), Vault(home.vault, bytes(32))
+    for revision, files in ((1, head_study()), (2, [*head_study(), structured_report("R-40775")])):
+        manifest = spool_study(home, files, revision=revision)
+        queue.put(f"{manifest.study_key}.r{manifest.revision}")
+        drain_admissions(
+            home=home, ledger=ledger, vault=vault, sites=(riverside(),), protocol=trial, pseudonymiser=PSEUDONYMISER,
+            linger_seconds=10.0, budget_seconds=10.0, stop=lambda: not queue.ready(),
+        )  # fmt: skip
+    vault.close()
+    assert (ledger.count(Kind.STUDY), ledger.count(Kind.EXCLUSION), ledger.count(Kind.VENDOR_RESULT)) == (2, 0, 1)
+    (row,) = [one for one in ledger.since(0) if one.kind == Kind.VENDOR_RESULT]
+    assert row.subject == manifest.study_key
+    assert '"index_test_positive":false' in (row.body or "").replace(" ", "")
