@@ -28,11 +28,13 @@ def value_of(figure: Figure) -> str:
 def number(value: float) -> str:
     """A number that is no share, to three significant digits.
 
-    >>> number(9.7092), number(0.00012), number(0.8949), number(-0.0862)
-    ('9.71', '<0.001', '0.895', '-0.086')
+    >>> number(9.7092), number(0.00012), number(0.8949), number(-0.0862), number(-0.0002)
+    ('9.71', '<0.001', '0.895', '-0.086', '0.000')
     """
     if 0 < value < 0.001:
         return "<0.001"
+    if -0.0005 < value <= 0:
+        return "0.000"
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
 
 

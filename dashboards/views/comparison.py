@@ -71,8 +71,8 @@ def _verdict(one: Comparison) -> str:
     words = []
     for name, figure in (("sensitivity", one.sensitivity), ("specificity", one.specificity)):
         if figure.non_inferior is not None:
-            words.append(f"in {name} {'non-inferior' if figure.non_inferior else 'not shown to be non-inferior'}")
-    return f"With the protocol's margin of {points(one.margin)} the challenger is {'; '.join(words)}."
+            words.append(f"{name} is {'non-inferior' if figure.non_inferior else 'not shown to be non-inferior'}")
+    return f"By the protocol's margin of {points(one.margin)} the challenger's {' and its '.join(words)}."
 
 
 def _row(name: str, figure: PairedFigure) -> dict[str, str]:

@@ -30,7 +30,8 @@ class AnalysedCases:
         score: NaN without one. summary: of the model's input, NaN without one.
         age_years, thickness_mm, kvp: NaN where unknown. kernel: empty where unknown.
         week: since the window's first week. closed: whether the week is closed.
-        index_day, age_days, delay_days: days; delay NaN while pending.
+        index_day, age_days: days. delay_days: until the first final report had come here; turnaround_days: until it was
+            written, by its own time; both NaN while pending.
         reported_after, locked_after: minutes from acquisition to the first report, from study closed to locked; NaN
             where there is none.
         first: the patient's first study with, or first without, the target condition.
@@ -58,6 +59,7 @@ class AnalysedCases:
     index_day: Floats
     age_days: Floats
     delay_days: Floats
+    turnaround_days: Floats
     reported_after: Floats
     locked_after: Floats
     first: Booleans
@@ -101,6 +103,7 @@ def analysed_cases(
         index_day=_floats(columns["index_day"]),
         age_days=_floats(columns["age_days"]),
         delay_days=_floats(columns["delay_days"]),
+        turnaround_days=_floats(columns["turnaround_days"]),
         reported_after=_floats(columns["reported_after_minutes"]),
         locked_after=_floats(columns["locked_after_minutes"]),
         first=np.asarray(columns["first"], dtype=bool),

@@ -21,11 +21,12 @@ def delayed_reports(cases: AnalysedCases, cells: Sequence[Group], protocol: Tria
     """
     age = np.maximum(cases.age_days, 0.0)
     delay = np.minimum(np.maximum(cases.delay_days, 0.0), age)  # NaN, pending, stays NaN
+    written = np.minimum(np.maximum(cases.turnaround_days, 0.0), age)
     days = protocol.monitoring.maturity_days
     shifts = []
     for shift in sorted(set(cases.shift)):
         rows = cases.shift == shift
-        curve = turnaround(delay[rows], age[rows])
+        curve = turnaround(written[rows], age[rows])
         shifts.append(
             ShiftTurnaround(
                 shift,

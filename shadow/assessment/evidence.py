@@ -33,7 +33,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class ShiftTurnaround:
-    """Days from acquisition to first final report, Kaplan-Meier over all studies of a shift; None while unknown."""
+    """Days from acquisition to the time of the first final report, Kaplan-Meier over a shift; None while unknown."""
 
     shift: str
     studies: int

@@ -124,7 +124,7 @@ def _scores(label: str, cases: AnalysedCases, before: Booleans, after: Booleans)
     edges = np.unique(np.quantile(one, np.linspace(0, 1, BINS + 1)[1:-1]))
     counts = [np.bincount(np.searchsorted(edges, part, side="right"), minlength=edges.size + 1) for part in (one, two)]
     stability = population_stability_index(counts[0] + 0.5, counts[1] + 0.5)
-    limit = stability_limit(one.size, two.size, edges.size + 1) if edges.size else np.inf
+    limit = stability_limit(one.size, two.size, edges.size + 1, 1 - OUTSIDE) if edges.size else np.inf
     distance = kolmogorov_smirnov(one, two).distance
     return [
         DriftRow("score", label, "score, median", False, float(np.median(one)), float(np.median(two)), one.size,

@@ -312,6 +312,7 @@ def analysed_example(cases: tuple[ExampleCase, ...], closed_weeks: int) -> Analy
         index_day=day,
         age_days=(DATA_UNTIL - START) / timedelta(days=1) - day,
         delay_days=np.where(pending, np.nan, np.minimum(0.3, 91 - day)),
+        turnaround_days=np.where(pending, np.nan, np.minimum(0.3, 91 - day)),
         reported_after=np.where(pending, np.nan, chance.uniform(20, 300, size)),
         locked_after=np.where(evaluable, 0.05, np.nan),
         first=np.ones(size, dtype=bool),

@@ -249,7 +249,7 @@ def test_the_comparison_counts_who_found_what(published: Published) -> None:
     sensitivity = published.snapshot.evidence.comparisons[0].sensitivity
     assert f"both found {sensitivity.both}, only the challenger {sensitivity.challenger_only}" in words(page)
     assert "counted and kept: 3 unknown value" in words(page)
-    assert "in sensitivity not shown to be non-inferior; in specificity non-inferior" in words(page)
+    assert "sensitivity is not shown to be non-inferior and its specificity is non-inferior" in words(page)
     assert f"{sensitivity.both + sensitivity.champion_only} of {sensitivity.of}" in cells(page)
 
 

@@ -1,7 +1,8 @@
 -- grain: one row an eligible study of the protocol's index window, in index order; times in days and minutes.
 -- $window_start, $window_end: the window. $until: the trial's clock.
--- week: whole weeks (Monday, UTC) since the window's first. delay_days: from index to first final report, null while
--- pending. first: a patient's first study with, or first without, the target condition (monitored_case.sql).
+-- turnaround_days: the same to the time that the report itself gives.
+-- week: whole weeks (Monday, UTC) since the window's first. delay_days: from index to the first final report's
+-- arrival, null while pending. first: a patient's first study with, or first without, the target condition (monitored_case.sql).
 select
     study_key,
     coalesce(patient_key, study_key) as patient,
@@ -22,6 +23,9 @@ select
     if(
         reference_state = 'pending', null, date_diff('second', acquired_at, first_final_at) / 86400.0
     ) as delay_days,
+    if(
+        reference_state = 'pending', null, date_diff('second', acquired_at, first_final_reported_at) / 86400.0
+    ) as turnaround_days,
     date_diff('second', acquired_at, first_reported_at) / 60.0 as reported_after_minutes,
     date_diff('millisecond', machine_closed_at, locked_at) / 60000.0 as locked_after_minutes,
     study_key in (select study_key from monitored_case) as first

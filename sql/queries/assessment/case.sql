@@ -18,6 +18,7 @@ with joined as (
         accession_report.latest_status,
         accession_report.first_final_at,
         accession_report.first_reported_at,
+        accession_report.first_final_reported_at,
         accession_report.patient_class,
         if(first_final_label.state = 'not_mentioned', $not_mentioned, first_final_label.state) as label_state
     from primary_study
@@ -74,6 +75,7 @@ select
     input_summary,
     first_final_at,
     first_reported_at,
+    first_final_reported_at,
     patient_class,
     software_versions,
     manufacturer,

@@ -8,6 +8,7 @@ select
     arg_max(result_status, seq) as latest_status,
     min(received_at) filter (where final) as first_final_at,
     min(coalesce(reported_at, received_at)) as first_reported_at,
+    min(coalesce(reported_at, received_at)) filter (where final) as first_final_reported_at,
     arg_min(patient_class, seq) as patient_class,
     count(*) as versions
 from report_version
