@@ -91,8 +91,18 @@ def test_a_message_that_makes_the_journal_grow_rings(home: Home) -> None:
     asyncio.run(watch())
 
 
+def test_the_vendors_door_looks_at_messages_and_at_whole_tables(home: Home) -> None:
+    put(home.vendor / "journal", "1.journal", b"message")
+    put(home.vendor / "incoming" / "acme" / "riverside", "night.csv", b"a,b")
+    put(home.vendor / "incoming" / "acme" / "riverside", ".part.csv", b"a")
+    assert {name for name, _ in waiting(home, Door.VENDOR)} == {
+        "journal/1.journal",
+        "incoming/acme/riverside/night.csv",
+    }
+
+
 def test_a_folder_that_is_not_there_yet_has_nothing_waiting(home: Home) -> None:
-    assert [waiting(home, door) for door in Door] == [frozenset()] * 3
+    assert [waiting(home, door) for door in Door] == [frozenset()] * len(Door)
 
 
 def test_a_study_that_a_failed_run_forgot_is_rung_for_again() -> None:
