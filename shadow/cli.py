@@ -21,7 +21,9 @@ app = typer.Typer(
 )
 trial_app = typer.Typer(help="The trial's protocol.", no_args_is_help=True)
 ledger_app = typer.Typer(help="The append-only, hash-chained ledger.", no_args_is_help=True)
+label_app = typer.Typer(help="How reports become labels.", no_args_is_help=True)
 app.add_typer(trial_app, name="trial")
+app.add_typer(label_app, name="label")
 app.add_typer(ledger_app, name="ledger")
 
 HomeOption = Annotated[
@@ -41,6 +43,19 @@ def trial_register(
 
     ack = register_trial(file, Home(home), deployment)
     print(f"{'Registered' if ack.created else 'Already registered'}: event {ack.seq}, hash {ack.hash[:16]}")
+
+
+@label_app.command("explain")
+def label_explain(
+    file: Annotated[Path, typer.Argument(help="A report's text. It is printed: mind who looks on.")],
+    rule: Annotated[
+        list[str] | None, typer.Option(help="A rule, such as pneumothorax/1; all where none is named.")
+    ] = None,
+) -> None:
+    """Print a report's text with the words marked that made its label, and what each rule read."""
+    from shadow.supervision.explain import explain
+
+    explain(file, rule or [], Console())
 
 
 @ledger_app.command("verify")

@@ -1,6 +1,7 @@
 """A label rule: its file as written, checked and compiled. The words are data, their order of work is code.
 
-A rule is a TOML file beside this module. Its identifier ends in its version, and every label names it.
+A rule is a TOML file under rules/conditions/, its language one under rules/languages/. A rule's identifier ends in
+its version, and every label names it.
 """
 
 from __future__ import annotations
@@ -77,19 +78,28 @@ class Patterns:
 
 
 @dataclass(frozen=True, slots=True)
-class RuleFile:
-    """A rule file as written: see shadow/reference_standard/rules/."""
+class LanguageFile:
+    """How reports are written in one language: headings, sentences and modifiers, shared by the rules that name it."""
 
     identifier: str
-    target_condition: str
     abbreviations: tuple[str, ...]
     continuations: tuple[str, ...]
     sections: tuple[SectionOfRule, ...]
-    targets: tuple[TargetOfRule, ...]
-    exclusions: Patterns
     terminators: Patterns
     backward_terminators: Patterns
     modifiers: tuple[ModifierOfRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFile:
+    """A rule file as written: its condition's mentions, what looks like one and is none, and modifiers of its own."""
+
+    identifier: str
+    language: str
+    target_condition: str
+    targets: tuple[TargetOfRule, ...]
+    exclusions: Patterns
+    modifiers: tuple[ModifierOfRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +107,7 @@ class LabelRule:
     """A rule file with its patterns compiled.
 
     Attributes:
-        identifier: name and version, such as `intracranial-haemorrhage/1`.
+        identifier: name and version, such as `intracranial-haemorrhage/2`.
         heading: any heading, in group `line` at the start of a line or in group `inline` within one.
         sections, targets, modifiers: the file's entries, each with its pattern.
         terminators: end the reach of a forward modifier; backward_terminators: these and more.
@@ -127,29 +137,49 @@ def load_rule(identifier: str) -> LabelRule:
 
 @functools.cache
 def _compiled(identifier: str) -> LabelRule:
-    known: list[str] = []
-    for path in sorted(_RULES.glob("*.toml")):
-        file = read_toml(path, RuleFile)
-        known.append(file.identifier)
-        if file.identifier == identifier:
-            return compile_rule(file)
-    raise ConfigurationError("trial file", "reference.label_rule", f"choose one of {', '.join(known)}")
+    rules = {file.identifier: file for file in _rule_files()}
+    if identifier not in rules:
+        raise ConfigurationError("trial file", "reference.label_rule", f"choose one of {', '.join(sorted(rules))}")
+    return compile_rule(rules[identifier])
+
+
+def known_rules() -> tuple[str, ...]:
+    """Every rule's identifier, in order."""
+    return tuple(sorted(file.identifier for file in _rule_files()))
+
+
+def _rule_files() -> list[RuleFile]:
+    return [read_toml(path, RuleFile) for path in sorted((_RULES / "conditions").glob("*.toml"))]
+
+
+def _language(identifier: str) -> LanguageFile:
+    languages = [read_toml(path, LanguageFile) for path in sorted((_RULES / "languages").glob("*.toml"))]
+    found = next((one for one in languages if one.identifier == identifier), None)
+    if found is None:
+        known = ", ".join(one.identifier for one in languages)
+        raise ConfigurationError("rule file", "language", f"'{identifier}' is not known; choose one of {known}")
+    return found
 
 
 def compile_rule(file: RuleFile) -> LabelRule:
-    """A rule file, ready to read with."""
+    """A rule file with its language, ready to read with.
+
+    Raises:
+        ConfigurationError: its language is not known.
+    """
+    language = _language(file.language)
     return LabelRule(
         identifier=file.identifier,
         target_condition=file.target_condition,
-        abbreviations=_last_word(file.abbreviations),
-        continuations=_last_word(file.continuations),
-        heading=_heading_pattern(file.sections),
-        sections=tuple((section, _headings(section)) for section in file.sections),
+        abbreviations=_last_word(language.abbreviations),
+        continuations=_last_word(language.continuations),
+        heading=_heading_pattern(language.sections),
+        sections=tuple((section, _headings(section)) for section in language.sections),
         targets=tuple((target, _phrases(target.patterns)) for target in file.targets),
         exclusions=_phrases(file.exclusions.patterns),
-        terminators=_phrases(file.terminators.patterns),
-        backward_terminators=_phrases(file.terminators.patterns + file.backward_terminators.patterns),
-        modifiers=tuple((modifier, _phrases(modifier.patterns)) for modifier in file.modifiers),
+        terminators=_phrases(language.terminators.patterns),
+        backward_terminators=_phrases(language.terminators.patterns + language.backward_terminators.patterns),
+        modifiers=tuple((modifier, _phrases(modifier.patterns)) for modifier in (*language.modifiers, *file.modifiers)),
     )
 
 
@@ -159,15 +189,21 @@ def _phrases(patterns: Sequence[str]) -> re.Pattern[str]:
     The first alternative that fits is taken, so the longer ones come first: `no evidence of` before `no`.
     """
     longest_first = sorted(patterns, key=len, reverse=True)
-    return re.compile("|".join(f"(?:{_phrase(pattern)})" for pattern in longest_first), re.IGNORECASE)
+    words = [_phrase(one) for one in longest_first if _begins_with_word(one)]
+    others = [_phrase(one) for one in longest_first if not _begins_with_word(one)]
+    # Tested once for all of them, the boundary spares every place inside a word: four times as fast.
+    parts = [rf"(?<![\w-])(?:{'|'.join(words)})"] if words else []
+    return re.compile("|".join((*parts, *others)), re.IGNORECASE)
+
+
+def _begins_with_word(pattern: str) -> bool:
+    return pattern[0].isalnum() or pattern[0] == "("
 
 
 def _phrase(pattern: str) -> str:
-    begins_with_word = pattern[0].isalnum() or pattern[0] == "("
     ends_with_word = (pattern[-1].isalnum() or pattern[-1] in ")?") and not pattern.endswith(r"\?")
-    before = r"(?<![\w-])" if begins_with_word else ""
     after = r"(?![\w-])" if ends_with_word else ""
-    return before + f"(?:{pattern})".replace(" ", r"\s+") + after
+    return f"(?:(?:{pattern})".replace(" ", r"\s+") + after + ")"
 
 
 def _last_word(words: Sequence[str]) -> re.Pattern[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,25 @@ from shadow.reference_standard.label_rule import (
     load_rule,
 )
 
-RULE_FILE = Path(label_rule.__file__).parent / "rules" / "intracranial_haemorrhage.toml"
-RULE = load_rule("intracranial-haemorrhage/1")
+RULE_FILE = Path(label_rule.__file__).parent / "rules" / "conditions" / "intracranial_haemorrhage.toml"
+RULE = load_rule("intracranial-haemorrhage/2")
+PINNED = {
+    "breast-assessment/1": "e6ed9244e9e4e3bb",
+    "cardiomegaly/1": "cb4f1c1b6fcf564a",
+    "consolidation/1": "6bbde2d0a6c6264c",
+    "epidural-haemorrhage/1": "63f0fbb67777996a",
+    "fracture/1": "fe098ed39724aa66",
+    "intracranial-haemorrhage/2": "e35e8367f2df910c",
+    "intraparenchymal-haemorrhage/1": "89f770bc5d16d970",
+    "intraventricular-haemorrhage/1": "e1f4cc84ed7b33f7",
+    "large-vessel-occlusion/1": "6d351197e96f5365",
+    "pleural-effusion/1": "c61b8b45d120d227",
+    "pneumothorax/1": "c436818242099426",
+    "pulmonary-embolism/1": "ee1a8147e3c577ee",
+    "pulmonary-nodule/1": "e4d35b4dda4a4e3f",
+    "subarachnoid-haemorrhage/1": "1e3a87ca6ff235db",
+    "subdural-haemorrhage/1": "54b3d1c6a71045f6",
+}
 PRESENT, ABSENT, INDETERMINATE, NOT_MENTIONED = (
     LabelState.PRESENT,
     LabelState.ABSENT,
@@ -270,7 +288,7 @@ def test_reading_time_grows_with_the_text_not_with_its_square(unit: str) -> None
 
 
 def test_an_unknown_rule_names_those_that_exist() -> None:
-    with pytest.raises(ConfigurationError, match="intracranial-haemorrhage/1"):
+    with pytest.raises(ConfigurationError, match="intracranial-haemorrhage/2"):
         load_rule("intracranial-haemorrhage/0")
 
 
@@ -283,10 +301,20 @@ def test_a_modifier_that_could_match_a_name_is_refused() -> None:
 def test_every_modifier_of_the_shipped_rule_matches_a_list_of_words_only() -> None:
     file = read_toml(RULE_FILE, RuleFile)
     assert isinstance(compile_rule(file), LabelRule)
-    assert sum(len(one.patterns) for one in file.modifiers) > 80
+    assert sum(len(modifier.patterns) for modifier, _ in RULE.modifiers) > 80
+
+
+def test_a_rule_of_an_unknown_language_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="english-radiology/1"):
+        compile_rule(replace(read_toml(RULE_FILE, RuleFile), language="latin/1"))
 
 
 def test_a_rule_keeps_its_words_as_long_as_it_keeps_its_version() -> None:
-    pinned = {"intracranial-haemorrhage/1": "367546f3ca41e17c31233d90e370efcdd2d8660332b2364ff6a2e157740bccb5"}
-    digest = hashlib.sha256(RULE_FILE.read_bytes()).hexdigest()
-    assert pinned[RULE.identifier] == digest, "another wording is another version: raise it, then pin it here"
+    """The digest of a rule's file and of its language's; another wording is another version: raise it, pin it here."""
+    rules = Path(label_rule.__file__).parent / "rules"
+    language = (rules / "languages" / "english_radiology.toml").read_bytes()
+    found = {
+        read_toml(path, RuleFile).identifier: hashlib.sha256(path.read_bytes() + language).hexdigest()[:16]
+        for path in sorted((rules / "conditions").glob("*.toml"))
+    }
+    assert found == PINNED
