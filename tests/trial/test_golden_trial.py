@@ -30,6 +30,7 @@ from shadow.domain.identifiers import Pseudonymiser, normalise_accession_number
 from shadow.rehearsal.images import study_instances
 from shadow.rehearsal.plan import HospitalPlan, PlannedStudy, plan_hospital
 from shadow.rehearsal.truth import TruthFile
+from shadow.rehearsal.vendor import result_bytes
 
 pytestmark = [pytest.mark.trial, pytest.mark.server]
 
@@ -362,3 +363,19 @@ def test_the_truth_file_is_not_read_by_the_harness() -> None:
         if TruthFile.__name__ in path.read_text(encoding="utf-8") and "rehearsal" not in path.parts
     ]
     assert readers == []
+
+
+def test_every_result_of_the_vendors_product_is_locked_once_and_says_what_was_sent(ran: Ran) -> None:
+    expected = {}
+    for study in ran.plan.studies:
+        sent = result_bytes(study) if study.ineligible is None else None
+        if sent is not None:
+            said = next(one for one in sent.decode().split("\r") if "|ICH^ICH^L|" in one).split("|")[5]
+            expected[_accession_key(ran, study.site.identifier, study.accession_number)] = {
+                "POS": True, "NEG": False, "ERROR": None,
+            }[said]  # fmt: skip
+    rows = _of_kind(ran, "vendor_result")
+    assert len(rows) == len(expected) > 100
+    assert {str(one["accession_key"]): one["index_test_positive"] for one in rows} == expected
+    (comparison,) = ran.published.snapshot.evidence.comparisons
+    assert comparison.challenger == "simulated-ich" and ran.published.snapshot.evidence.unread_results == ()
