@@ -53,7 +53,7 @@ def waiting(home: Home, door: Door) -> Waiting:
         case Door.MODELS:
             return _files(home.queues, "model-*/*.ready")
         case Door.JOURNAL:
-            return _files(home.journal, "*.journal")
+            return _files(home.journal, "*.journal") | _files(home.report_files, "incoming/*/[!.]*.*")
         case Door.VENDOR:
             return _files(home.vendor, "journal/*.journal") | _files(home.vendor, "incoming/*/*/[!.]*.csv")
 

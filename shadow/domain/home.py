@@ -58,6 +58,11 @@ class Home:
         return self.root / "journal"
 
     @property
+    def report_files(self) -> Path:
+        """Reports that come as files: incoming/<site>/ and done/<site>/."""
+        return self.root / "reports"
+
+    @property
     def vendor(self) -> Path:
         """Results of vendors' products: journal/ as messages came, incoming/ and done/ for tables."""
         return self.root / "vendor"

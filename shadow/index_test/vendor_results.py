@@ -28,7 +28,7 @@ from shadow.index_test.instance import PYDICOM_ERRORS
 from shadow.protocol.site import Site
 from shadow.protocol.trial import ModelUnderTrial
 from shadow.protocol.vendor import ResultCoding
-from shadow.store.durable import sync_folder
+from shadow.store.drop_folder import DropFolder
 from shadow.store.events import Audited, Event, VendorResult
 from shadow.store.journal import Cursor, JournalReader
 from shadow.store.ledger import Ledger
@@ -36,7 +36,6 @@ from shadow.store.ledger import Ledger
 QUARANTINED = "vendor_result_quarantined"
 CURSOR = "vendor-results.cursor"
 ACTOR = "vendor_results"
-SETTLED_SECONDS = 2.0
 _BATCH = 64
 _ROWS_A_BATCH = 500
 
@@ -227,15 +226,13 @@ def drain_tables(folder: Path, ledger: Ledger, reception: VendorReception, now: 
         if model.vendor is None or model.vendor.csv is None:
             continue
         for site in reception.sites:
-            incoming = folder / "incoming" / model.identifier / site.identifier
-            incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for path in sorted(incoming.glob("[!.]*.csv")):
-                if time.time() - path.stat().st_mtime < SETTLED_SECONDS:
-                    continue
+            place = Path(model.identifier) / site.identifier
+            drop = DropFolder(folder / "incoming" / place, folder / "done" / place)
+            for path in drop.settled((".csv",)):
                 content = path.read_bytes()
                 for batch in _batches(reception.of_table(content, model, site, now()), _ROWS_A_BATCH):
                     append_new(ledger, batch)
-                _put_away(path, folder / "done" / model.identifier / site.identifier, content)
+                drop.put_away(path, content)
                 tables += 1
     return tables
 
@@ -264,13 +261,6 @@ def receive_until_quiet(
         if not count:
             time.sleep(0.2)
     return done
-
-
-def _put_away(path: Path, folder: Path, content: bytes) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.replace(folder / f"{path.stem}-{hashlib.sha256(content).hexdigest()[:12]}.csv")
-    sync_folder(folder)
-    sync_folder(path.parent)
 
 
 def _batches(events: Iterable[Event], size: int) -> Iterator[list[Event]]:

@@ -29,6 +29,33 @@ class Scanner:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportTable:
+    """Which columns of a CSV or Parquet table hold what, and which values of the status mean what.
+
+    A status that none of the lists names is not final. Columns that are left out are not read.
+    """
+
+    accession_number: str
+    text: str
+    status: str
+    final: tuple[str, ...]
+    corrected: tuple[str, ...] = ()
+    preliminary: tuple[str, ...] = ()
+    cancelled: tuple[str, ...] = ()
+    reported_at: str = ""
+    observed_at: str = ""
+    patient_id: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.final:
+            raise ValueError("final: name at least one value of the status column")
+
+    def names(self) -> tuple[str, ...]:
+        """The columns."""
+        return (self.accession_number, self.text, self.status, self.reported_at, self.observed_at, self.patient_id)
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """One hospital site.
 
@@ -45,6 +72,7 @@ class Site:
         weekend_shifts: the schedule of weekends and holidays; empty means as on weekdays.
         holidays: dates that follow the weekend schedule.
         scanners: the scanners on trial, in the order pages show them.
+        report_table: how tables of reports are read; None where the site sends none.
     """
 
     identifier: str
@@ -59,6 +87,7 @@ class Site:
     scanners: tuple[Scanner, ...]
     weekend_shifts: tuple[Shift, ...] = ()
     holidays: tuple[date, ...] = ()
+    report_table: ReportTable | None = None
 
     def __post_init__(self) -> None:
         if not self.shifts:

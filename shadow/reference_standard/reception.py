@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,10 +19,13 @@ from shadow.domain.hl7 import parse_message, sending_facility, split_messages
 from shadow.domain.identifiers import Pseudonymiser, normalise_accession_number
 from shadow.protocol.site import Site
 from shadow.protocol.trial import TrialProtocol
+from shadow.reference_standard.fhir import diagnostic_reports
 from shadow.reference_standard.label import Label, read_label
 from shadow.reference_standard.label_rule import LabelRule, load_rule
 from shadow.reference_standard.report import ParsedReport, UnusableReport, parse_reports
+from shadow.reference_standard.report_table import table_reports
 from shadow.store.blobs import Blobs
+from shadow.store.drop_folder import DropFolder
 from shadow.store.events import Audited, Event, Kind, LabelRead, ReportVersion
 from shadow.store.journal import Cursor, JournalReader, Record
 from shadow.store.ledger import Ledger
@@ -30,6 +33,7 @@ from shadow.store.ledger import Ledger
 QUARANTINED = "message_quarantined"
 REPLACED = "characters_replaced"
 CURSOR = "reports.cursor"
+FILE_SUFFIXES = (".json", ".ndjson", ".csv", ".parquet")
 _ACTOR = "reports"
 _BATCH = 64
 LOOK_SECONDS = 0.2
@@ -94,6 +98,31 @@ class Reception:
         for report, label in read.reports:
             events.extend(self._version_and_label(octets, read.site, report, label, received_at))
         return events
+
+    def events_of_file(self, content: bytes, suffix: str, site: Site, received_at: datetime) -> list[Event]:
+        """The events of a file of reports; never none. A report that cannot be used leaves its neighbours alone."""
+        events: list[Event] = []
+        try:
+            for octets, reports in self._reports_of_file(content, suffix, site):
+                for one in reports:
+                    if isinstance(one, UnusableReport):
+                        events.append(_quarantined(octets, one.reason, one.group))
+                    else:
+                        label = read_label(self.rule, one.text)
+                        events.extend(self._version_and_label(octets, site, one, label, received_at))
+        except MalformedMessage as malformed:
+            events.append(_quarantined(content, malformed.reason))
+        return events or [_quarantined(content, "no_report")]
+
+    @staticmethod
+    def _reports_of_file(
+        content: bytes, suffix: str, site: Site
+    ) -> Iterator[tuple[bytes, list[ParsedReport | UnusableReport]]]:
+        if suffix in (".json", ".ndjson"):
+            return diagnostic_reports(content)
+        if site.report_table is None:
+            raise MalformedMessage("no_report_table", "the site file does not say how tables are read")
+        return table_reports(content, site.report_table, site.time_zone)
 
     def _read(self, octets: bytes) -> _ReadMessage:
         """What a message says, without a store: whatever goes wrong here is the message's fault."""
@@ -166,6 +195,22 @@ def receive_reports(
     return list(_first_of_each(event for record in records for event in reception.events_of(record)).values())
 
 
+def reception_of(
+    protocol: TrialProtocol, sites: Sequence[Site], pseudonymiser: Pseudonymiser, blobs: Blobs
+) -> Reception:
+    """The reception of a trial.
+
+    Raises:
+        ConfigurationError: the protocol's label rule is unknown or reads another condition.
+    """
+    rule = load_rule(protocol.reference.label_rule)
+    if rule.target_condition != protocol.target_condition:
+        raise ConfigurationError(
+            "trial file", "reference.label_rule", f"reads '{rule.target_condition}', not the target condition"
+        )
+    return Reception(sites, pseudonymiser, blobs, rule, protocol.target_condition)
+
+
 def drain_reports(
     *,
     journal: Path,
@@ -186,12 +231,7 @@ def drain_reports(
         ConfigurationError: the protocol's label rule is unknown or reads another condition.
         StoreError, OSError: the ledger or a disk refused; nothing is lost, drain again.
     """
-    rule = load_rule(protocol.reference.label_rule)
-    if rule.target_condition != protocol.target_condition:
-        raise ConfigurationError(
-            "trial file", "reference.label_rule", f"reads '{rule.target_condition}', not the target condition"
-        )
-    reception = Reception(sites, pseudonymiser, blobs, rule, protocol.target_condition)
+    reception = reception_of(protocol, sites, pseudonymiser, blobs)
     reader, cursor = JournalReader(journal), Cursor(journal / CURSOR)
     position = cursor.read()
     drained = DrainedReports(0, 0, 0, 0, 0)
@@ -212,6 +252,30 @@ def drain_reports(
             drained.duplicates,
         )
     return drained
+
+
+def drain_report_files(folder: Path, ledger: Ledger, reception: Reception, now: Callable[[], datetime]) -> int:
+    """Read every whole file of `incoming/<site>/` and put it away; returns how many.
+
+    `.json` and `.ndjson` hold FHIR DiagnosticReports, `.csv` and `.parquet` tables by the site file. What a file says
+    is in the ledger before the file moves, so a crash between the two reads it again and finds it there.
+
+    Raises:
+        StoreError, OSError: the ledger or a disk refused; nothing is lost, drain again.
+    """
+    files = 0
+    for site in reception.sites:
+        drop = DropFolder(folder / "incoming" / site.identifier, folder / "done" / site.identifier)
+        for path in drop.settled(FILE_SUFFIXES):
+            content = path.read_bytes()
+            offered = _first_of_each(reception.events_of_file(content, path.suffix.lower(), site, now()))
+            known = {kind: ledger.known(kind, _keys(offered.values(), kind)) for kind in _kinds(offered)}
+            fresh = [event for event in offered.values() if event.key not in known[event.KIND]]
+            if fresh:
+                ledger.append(fresh)
+            drop.put_away(path, content)
+            files += 1
+    return files
 
 
 def _append_batch(

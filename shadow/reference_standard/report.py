@@ -105,6 +105,12 @@ def parse_reports(message: Message, zone: ZoneInfo) -> tuple[ParsedReport | Unus
     )
 
 
+def addendum_start(text: str) -> int | None:
+    """Where the first ADDENDUM heading begins; None without one."""
+    found = _ADDENDUM_HEADING.search(text)
+    return found.start() if found else None
+
+
 def timestamp(text: str, zone: ZoneInfo) -> datetime | None:
     """An HL7 time stamp as an instant in UTC.
 
@@ -154,7 +160,6 @@ def _report(message: Message, group: _Group, source: _Group, zone: ZoneInfo) -> 
     status = result_status(message.value(order, 25), _line_statuses(message, source))
     if not text.strip() and status is not ResultStatus.CANCELLED:
         return UnusableReport(group.number, "no_text")
-    addendum = _ADDENDUM_HEADING.search(text)
     return ParsedReport(
         group=group.number,
         accession_number=accession_number,
@@ -163,7 +168,7 @@ def _report(message: Message, group: _Group, source: _Group, zone: ZoneInfo) -> 
         observed_at=timestamp(message.value(order, 7), zone),
         reported_at=timestamp(message.value(order, 22), zone) or timestamp(message.value(message.segments[0], 7), zone),
         text=text,
-        addendum_start=addendum.start() if addendum else None,
+        addendum_start=addendum_start(text),
         patient_class=_patient_class(message),
     )
 

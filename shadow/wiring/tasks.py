@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from shadow.domain.errors import ConfigurationError
@@ -79,15 +80,22 @@ def drain_model(model: str) -> int:
 
 def drain_reports() -> int:
     """Turn received messages into report versions and labels, or quarantine them, and linger for more."""
+    from shadow.reference_standard.reception import (
+        DrainedReports,
+        drain_report_files,
+        receive_until_quiet,
+        reception_of,
+    )
     from shadow.reference_standard.reception import drain_reports as receive_ready_reports
-    from shadow.reference_standard.reception import receive_until_quiet
     from shadow.store.blobs import Blobs
 
     trial = task_trial()
     blobs = Blobs(trial.home.blobs, read_key_file(trial.home.secrets / "blobs.key"))
+    reception = reception_of(trial.protocol, trial.sites, trial.pseudonymiser(), blobs)
     with trial.open_ledger() as ledger:
-        return receive_until_quiet(
-            lambda: receive_ready_reports(
+
+        def drain() -> DrainedReports:
+            drained = receive_ready_reports(
                 journal=trial.home.journal,
                 ledger=ledger,
                 blobs=blobs,
@@ -95,7 +103,12 @@ def drain_reports() -> int:
                 pseudonymiser=trial.pseudonymiser(),
                 protocol=trial.protocol,
                 limit=REPORTS_A_DRAIN,
-            ),
+            )
+            files = drain_report_files(trial.home.report_files, ledger, reception, trial.clock.now)
+            return replace(drained, messages=drained.messages + files)
+
+        return receive_until_quiet(
+            drain,
             linger_seconds=trial.deployment.scheduler.linger_seconds,
             budget_seconds=trial.deployment.scheduler.budget_seconds,
             stop=_stopping(trial.home),
@@ -124,7 +137,7 @@ def drain_vendor_results() -> int:
 def work_waiting(home: Home) -> int:
     """Items that some task still has to take up: unsorted files, open studies, ready queues, unread messages."""
     from shadow.index_test.vendor_results import CURSOR as VENDOR_CURSOR
-    from shadow.reference_standard.reception import CURSOR
+    from shadow.reference_standard.reception import CURSOR, FILE_SUFFIXES
     from shadow.store.journal import Cursor, JournalReader
 
     queues = [WorkQueue(folder) for folder in sorted(home.queues.iterdir()) if folder.is_dir()]
@@ -133,6 +146,7 @@ def work_waiting(home: Home) -> int:
     results = home.vendor / "journal"
     unread += JournalReader(results).read(Cursor(results / VENDOR_CURSOR).read(), 1)
     unread_tables = list((home.vendor / "incoming").glob("*/*/[!.]*.csv"))
+    unread_tables += [path for path in (home.report_files / "incoming").glob("*/[!.]*") if path.suffix in FILE_SUFFIXES]
     return len(spooled) + sum(len(queue.ready()) for queue in queues) + len(unread) + len(unread_tables)
 
 

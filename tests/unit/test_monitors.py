@@ -105,7 +105,7 @@ def test_an_alarm_that_was_raised_stands_though_a_late_report_has_changed_the_ev
 
 
 def test_another_model_threshold_or_label_rule_is_another_stream() -> None:
-    other_rule = replace(PROTOCOL, reference=replace(PROTOCOL.reference, label_rule="intracranial-haemorrhage/2"))
+    other_rule = replace(PROTOCOL, reference=replace(PROTOCOL.reference, label_rule="intracranial-haemorrhage/1"))
     other_model = replace(PROTOCOL, models=(replace(PROTOCOL.champion, sha256="0" * 64),))
     streams = {
         stream_of(PROTOCOL, 0.5),

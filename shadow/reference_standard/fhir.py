@@ -1,0 +1,198 @@
+"""FHIR DiagnosticReport (R4 and R5) to the one report model: a resource, a Bundle, or one resource a line.
+
+Status by the value set DiagnosticReportStatus; the accession number is an Identifier of type ACSN (HL7 table 0203) of
+the report, of what it is based on, or of a contained ServiceRequest. A patient is known by an identifier of type MR;
+a mere reference names nobody here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html.parser
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from shadow.domain.errors import MalformedMessage
+from shadow.reference_standard.report import ParsedReport, UnusableReport, addendum_start
+from shadow.reference_standard.result_status import ResultStatus
+
+STATUSES = {
+    "registered": ResultStatus.ORDER_RECEIVED,
+    "partial": ResultStatus.SOME_AVAILABLE,
+    "preliminary": ResultStatus.PRELIMINARY,
+    "modified": ResultStatus.PRELIMINARY,
+    "final": ResultStatus.FINAL,
+    "amended": ResultStatus.CORRECTED,
+    "corrected": ResultStatus.CORRECTED,
+    "appended": ResultStatus.CORRECTED,
+    "cancelled": ResultStatus.CANCELLED,
+    "entered-in-error": ResultStatus.CANCELLED,
+}
+Json = dict[str, Any]
+
+
+def diagnostic_reports(content: bytes) -> Iterator[tuple[bytes, list[ParsedReport | UnusableReport]]]:
+    """Each DiagnosticReport as canonical JSON with its reports, one an accession number.
+
+    The bytes are the same for the same resource wherever it stands, so a report sent twice is one version.
+
+    Raises:
+        MalformedMessage: `not_json`, or `no_diagnostic_report` where there is none.
+    """
+    found = False
+    for resource in _resources(content):
+        if resource.get("resourceType") == "DiagnosticReport":
+            found = True
+            yield json.dumps(resource, sort_keys=True, ensure_ascii=False).encode(), _reports(resource)
+    if not found:
+        raise MalformedMessage("no_diagnostic_report", "no resource of this type")
+
+
+def _resources(content: bytes) -> Iterator[Json]:
+    try:
+        text = content.decode("utf-8-sig")
+        try:
+            documents = [json.loads(text)]
+        except json.JSONDecodeError:
+            documents = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise MalformedMessage("not_json", type(error).__name__) from error
+    for document in documents:
+        if not isinstance(document, dict):
+            raise MalformedMessage("not_json", "no object")
+        if document.get("resourceType") == "Bundle":
+            for entry in _list(document.get("entry")):
+                resource = entry.get("resource")
+                if isinstance(resource, dict):
+                    yield resource
+        else:
+            yield document
+
+
+def _reports(resource: Json) -> list[ParsedReport | UnusableReport]:
+    accession_numbers = _accession_numbers(resource)
+    status = STATUSES.get(str(resource.get("status", "")), ResultStatus.UNSTATED)
+    text = _text(resource)
+    if not accession_numbers:
+        return [UnusableReport(1, "no_accession_number")]
+    if not text.strip() and status is not ResultStatus.CANCELLED:
+        return [UnusableReport(1, "no_text")]
+    period = resource.get("effectivePeriod")
+    began = period.get("start") if isinstance(period, dict) else None
+    return [
+        ParsedReport(
+            group=number,
+            accession_number=accession_number,
+            patient_id=_patient_id(resource),
+            result_status=status,
+            observed_at=_instant(resource.get("effectiveDateTime") or began),
+            reported_at=_instant(resource.get("issued")),
+            text=text,
+            addendum_start=addendum_start(text),
+            patient_class=None,
+        )
+        for number, accession_number in enumerate(accession_numbers, 1)
+    ]
+
+
+def _accession_numbers(resource: Json) -> list[str]:
+    """Without repeats, in order; what the report itself names goes before what its orders name."""
+    own = _of_type(resource.get("identifier"), "ACSN")
+    based = [one.get("identifier") for one in _list(resource.get("basedOn"))]
+    contained = [one for one in _list(resource.get("contained")) if one.get("resourceType") == "ServiceRequest"]
+    orders = _of_type(based, "ACSN") + [
+        value for one in contained for value in _of_type(one.get("identifier"), "ACSN")
+    ]  # fmt: skip
+    return list(dict.fromkeys(own or orders))
+
+
+def _patient_id(resource: Json) -> str | None:
+    subject = resource.get("subject")
+    named = [subject.get("identifier")] if isinstance(subject, dict) else []
+    contained = [one for one in _list(resource.get("contained")) if one.get("resourceType") == "Patient"]
+    found = _of_type(named, "MR") + [value for one in contained for value in _of_type(one.get("identifier"), "MR")]
+    return found[0] if found else None
+
+
+def _of_type(identifiers: Any, code: str) -> list[str]:
+    """Values of the identifiers whose type has this code."""
+    found = []
+    for one in _list(identifiers):
+        kind = one.get("type")
+        codings = _list(kind.get("coding")) if isinstance(kind, dict) else []
+        value = one.get("value")
+        if isinstance(value, str) and value.strip() and any(coding.get("code") == code for coding in codings):
+            found.append(value.strip())
+    return found
+
+
+def _text(resource: Json) -> str:
+    """The presented form (plain, else HTML), else the conclusion, else the narrative."""
+    forms = {str(one.get("contentType", "")).split(";")[0].strip().lower(): one for one in reversed(
+        _list(resource.get("presentedForm"))
+    )}  # fmt: skip
+    for kind in ("text/plain", "text/html", "application/xhtml+xml"):
+        data = forms.get(kind, {}).get("data")
+        if isinstance(data, str):
+            try:
+                text = base64.b64decode(data, validate=False).decode("utf-8", errors="replace")
+            except (binascii.Error, ValueError):
+                continue
+            return text if kind == "text/plain" else _plain(text)
+    conclusion = resource.get("conclusion")
+    if isinstance(conclusion, str) and conclusion.strip():
+        return conclusion
+    narrative = resource.get("text")
+    div = narrative.get("div") if isinstance(narrative, dict) else None
+    return _plain(div) if isinstance(div, str) else ""
+
+
+class _Words(html.parser.HTMLParser):
+    BREAKS = frozenset({"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6"})
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[str] = []
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 (the base class calls it)
+        self._hidden += tag in ("script", "style")
+        if tag in self.BREAKS:
+            self.parts.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden -= tag in ("script", "style")
+        if tag in self.BREAKS:
+            self.parts.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        if self._hidden <= 0:
+            self.parts.append(" " + data if data[:1].isspace() else data)
+
+
+def _plain(markup: str) -> str:
+    words = _Words()
+    words.feed(markup)
+    words.close()
+    lines = (" ".join(line.split()) for line in "".join(words.parts).split("\n"))
+    return "\n".join(line for line in lines if line)
+
+
+def _instant(value: Any) -> datetime | None:
+    """A dateTime with a time and an offset, in UTC; None for anything less."""
+    if not isinstance(value, str) or "T" not in value:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return found.astimezone(UTC) if found.tzinfo else None
+
+
+def _list(value: Any) -> list[Json]:
+    """The objects of an array; a single object counts as one, anything else as none."""
+    values = value if isinstance(value, list) else [value]
+    return [one for one in values if isinstance(one, dict)]
