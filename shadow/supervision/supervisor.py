@@ -100,7 +100,11 @@ class Supervisor:
         )
 
     def _refuse_taken_ports(self) -> None:
-        for what, host, port in ports_of(self._deployment):
+        results = self._deployment.vendor_results
+        listeners = ports_of(self._deployment)
+        if self._vendor_messages:
+            listeners = (*listeners, ("listener for vendors' results", results.host, results.port))
+        for what, host, port in listeners:
             if port_is_taken(host, port):
                 raise SetupError(f"port {port} ({what}) is taken: stop what listens there, or choose another port")
 
