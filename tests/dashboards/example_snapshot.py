@@ -7,6 +7,7 @@ groups and criteria.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import random
 from collections import Counter
@@ -84,6 +85,7 @@ class ExampleCase:
     pending_reason: str | None
 
 
+@functools.cache
 def example_cases() -> tuple[ExampleCase, ...]:
     """Every study of the example, in a fixed order."""
     chance = random.Random(SEED)
@@ -212,6 +214,7 @@ def _reasons(codes: list[str | None]) -> tuple[Reason, ...]:
     return tuple(Reason(code, count) for code, count in Counter(one for one in codes if one).most_common())
 
 
+@functools.cache
 def example_snapshot(cases: tuple[ExampleCase, ...]) -> Snapshot:
     """The snapshot of these cases."""
     eligible = [one for one in cases if one.exclusion_reason is None]
