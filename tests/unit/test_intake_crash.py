@@ -91,7 +91,8 @@ def test_no_study_is_lost_or_counted_twice_when_both_lanes_are_killed_again_and_
     with Ledger(f"sqlite:///{home.ledger}", "head-ct") as ledger:
         assert ledger.verify().problem is None
         assert ledger.count(Kind.STUDY) == len(expected)
-        assert ledger.count(Kind.EXCLUSION) == 0
+        bodies = [(row.kind, json.loads(row.body or "")) for row in ledger.since(0)]
+        refused = [body for kind, body in bodies if kind == Kind.EXCLUSION]
         for row in ledger.since(0):
             body = json.loads(row.body or "")
             if row.kind == Kind.PREDICTION:
@@ -99,6 +100,9 @@ def test_no_study_is_lost_or_counted_twice_when_both_lanes_are_killed_again_and_
                 scores[body["study_key"]] = body["score"]
         failures = [json.loads(row.body or "") for row in ledger.since(0) if row.kind == Kind.PREDICTION_FAILURE]
     assert kills >= 5
+    # A study on which a lane died three times is counted as such: rare, and on a busy machine it happens.
     assert {one["reason"] for one in failures} <= {"process_died"}
-    assert scores.keys() | {one["study_key"] for one in failures} == expected.keys()
+    assert {one["reason"] for one in refused} <= {"admission_failed:process_died"}
+    states = [*scores, *(one["study_key"] for one in (*failures, *refused))]
+    assert sorted(states) == sorted(expected), "each in one state, none lost"
     assert scores == pytest.approx({key: expected[key] for key in scores})
