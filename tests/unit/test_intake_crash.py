@@ -84,6 +84,8 @@ def test_no_study_is_lost_or_counted_twice_when_both_lanes_are_killed_again_and_
             lanes[name].wait()
             lanes[name] = start(tmp_path, name)
             kills += 1
+        for ended in [one for one, process in lanes.items() if process.poll() is not None]:
+            lanes[ended] = start(tmp_path, ended)  # as the scheduler does
     for process in lanes.values():
         process.kill()
         process.wait()
