@@ -161,6 +161,10 @@ def reliability_curve(
 def smooth_errors(score: ArrayLike, present: ArrayLike, fraction: float = 2 / 3) -> SmoothErrors:
     """ICI and its quantiles with a lowess smoother that is never robustified: an outcome of 0 or 1 is no outlier.
 
+    >>> found = smooth_errors(np.linspace(0.05, 0.95, 40), np.arange(40) >= 20)
+    >>> 0 < found.e50 <= found.e90 <= found.maximum
+    True
+
     Raises:
         ValueError: as for `calibration_of`.
     """

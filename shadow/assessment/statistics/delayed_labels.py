@@ -159,6 +159,11 @@ def bootstrap_by_week(
 ) -> Limits:
     """Percentile interval that resamples whole weeks: the weights are estimated anew in each resample.
 
+    >>> hit = np.array([1.0, 1, 0, 1, 1, 0])
+    >>> found = bootstrap_by_week(lambda rows: float(hit[rows].mean()), [0, 0, 1, 1, 2, 2], np.random.default_rng(1))
+    >>> bool(found.lower < hit.mean() < found.upper)
+    True
+
     Raises:
         ValueError: fewer than two weeks, or an estimate that is undefined on more than a tenth of the resamples.
     """

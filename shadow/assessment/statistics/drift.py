@@ -227,6 +227,11 @@ def permute_weeks(
 
     Patients and scanners make cases of one week alike, which breaks tests that take them for independent.
 
+    >>> weeks = [[0.0, 1.0]] * 9 + [[8.0, 9.0]]
+    >>> found = permute_weeks(lambda one, two: abs(one.mean() - two.mean()), weeks, 1, np.random.default_rng(1))
+    >>> float(found.distance), bool(found.p_value < 0.2)
+    (8.0, True)
+
     Raises:
         ValueError: fewer than two weeks on one of the sides.
     """

@@ -1,8 +1,9 @@
 -- grain: one row an eligible study of the protocol's index window, in index order; times in days and minutes.
 -- $window_start, $window_end: the window. $until: the trial's clock.
+-- week: whole weeks (Monday, UTC) since the window's first.
+-- delay_days: from index to the arrival of the first final report, null while pending.
 -- turnaround_days: the same to the time that the report itself gives.
--- week: whole weeks (Monday, UTC) since the window's first. delay_days: from index to the first final report's
--- arrival, null while pending. first: a patient's first study with, or first without, the target condition (monitored_case.sql).
+-- first: a patient's first study with, or first without, the target condition (monitored_case.sql).
 select
     study_key,
     coalesce(patient_key, study_key) as patient,
