@@ -64,7 +64,10 @@ class _Lane:
             return 0
         ready = set(self.queue.ready())
         gone = 0
-        for name in self.in_flight.read_text(encoding="utf-8").split():
+        names = self.in_flight.read_text(encoding="utf-8").split()
+        # Before the counting: a start that dies in its midst must not count the same death again.
+        self.in_flight.unlink()
+        for name in names:
             if name not in ready:
                 continue
             self.suspects.add(name)
@@ -72,7 +75,6 @@ class _Lane:
                 self.work.give_up(name)
                 self.queue.done(name)
                 gone += 1
-        self.in_flight.unlink()
         return gone
 
     def next_batch(self) -> list[str]:

@@ -11,7 +11,6 @@ import hashlib
 import io
 import logging
 import math
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -208,7 +207,7 @@ def drain_messages(journal: Path, ledger: Ledger, reception: VendorReception) ->
                 continue
             for octets in split_messages(record.payload):
                 events += reception.of_message(octets, record.received_at)
-        append_new(ledger, events)
+        ledger.append_new(events)
         messages += len(records)
         position = records[-1].position
         cursor.move(position)
@@ -231,36 +230,10 @@ def drain_tables(folder: Path, ledger: Ledger, reception: VendorReception, now: 
             for path in drop.settled((".csv",)):
                 content = path.read_bytes()
                 for batch in _batches(reception.of_table(content, model, site, now()), _ROWS_A_BATCH):
-                    append_new(ledger, batch)
+                    ledger.append_new(batch)
                 drop.put_away(path, content)
                 tables += 1
     return tables
-
-
-def append_new(ledger: Ledger, events: Sequence[Event]) -> None:
-    """Append what the ledger does not know; of two events with one key the first stands."""
-    first = {(one.KIND, one.key): one for one in reversed(events)}
-    known = {kind: ledger.known(kind, [key for one, key in first if one is kind]) for kind in {one for one, _ in first}}
-    fresh = [one for one in events if first[one.KIND, one.key] is one and one.key not in known[one.KIND]]
-    if fresh:
-        ledger.append(fresh)
-
-
-def receive_until_quiet(
-    drain: Callable[[], int], *, linger_seconds: float, budget_seconds: float, stop: Callable[[], bool]
-) -> int:
-    """Drain again and again while results come, then leave; returns what was read."""
-    done, started = 0, time.monotonic()
-    last = started
-    while not stop():
-        count = drain()
-        now = time.monotonic()
-        done, last = done + count, now if count else last
-        if now - last >= linger_seconds or now - started >= budget_seconds:
-            break
-        if not count:
-            time.sleep(0.2)
-    return done
 
 
 def _batches(events: Iterable[Event], size: int) -> Iterator[list[Event]]:

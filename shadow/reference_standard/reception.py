@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,7 +35,6 @@ CURSOR = "reports.cursor"
 FILE_SUFFIXES = (".json", ".ndjson", ".csv", ".parquet")
 _ACTOR = "reports"
 _BATCH = 64
-LOOK_SECONDS = 0.2
 _LOGGER = logging.getLogger("shadow.reports")
 
 
@@ -268,11 +266,7 @@ def drain_report_files(folder: Path, ledger: Ledger, reception: Reception, now: 
         drop = DropFolder(folder / "incoming" / site.identifier, folder / "done" / site.identifier)
         for path in drop.settled(FILE_SUFFIXES):
             content = path.read_bytes()
-            offered = _first_of_each(reception.events_of_file(content, path.suffix.lower(), site, now()))
-            known = {kind: ledger.known(kind, _keys(offered.values(), kind)) for kind in _kinds(offered)}
-            fresh = [event for event in offered.values() if event.key not in known[event.KIND]]
-            if fresh:
-                ledger.append(fresh)
+            ledger.append_new(reception.events_of_file(content, path.suffix.lower(), site, now()))
             drop.put_away(path, content)
             files += 1
     return files
@@ -282,11 +276,7 @@ def _append_batch(
     ledger: Ledger, reception: Reception, records: Sequence[Record], so_far: DrainedReports
 ) -> DrainedReports:
     offered = [event for record in records for event in reception.events_of(record)]
-    distinct = _first_of_each(offered)
-    known = {kind: ledger.known(kind, _keys(distinct.values(), kind)) for kind in _kinds(distinct)}
-    fresh = [event for event in distinct.values() if event.key not in known[event.KIND]]
-    if fresh:
-        ledger.append(fresh)
+    fresh = ledger.append_new(offered)
     return DrainedReports(
         messages=so_far.messages + len(records),
         versions=so_far.versions + _count(fresh, Kind.REPORT_VERSION),
@@ -301,14 +291,6 @@ def _first_of_each(events: Iterable[Event]) -> dict[tuple[Kind, str], Event]:
     for event in events:
         first.setdefault((event.KIND, event.key), event)
     return first
-
-
-def _kinds(events: Iterable[tuple[Kind, str]]) -> frozenset[Kind]:
-    return frozenset(kind for kind, _ in events)
-
-
-def _keys(events: Iterable[Event], kind: Kind) -> list[str]:
-    return [event.key for event in events if kind is event.KIND]
 
 
 def _count(events: Iterable[Event], kind: Kind) -> int:
@@ -338,35 +320,3 @@ def _replaced(octets: bytes) -> Audited:
 
 def _sha256(octets: bytes) -> str:
     return hashlib.sha256(octets).hexdigest()
-
-
-def receive_until_quiet(
-    drain: Callable[[], DrainedReports],
-    *,
-    linger_seconds: float,
-    budget_seconds: float,
-    stop: Callable[[], bool],
-) -> int:
-    """Drain again and again while messages come; returns the messages read.
-
-    A drain costs little, a process that loads all it needs costs seconds: so it stays a while for more.
-
-    Args:
-        drain: brings the ledger up to the journal once.
-        linger_seconds: leave when no message came for so long.
-        budget_seconds: leave after so long in any case.
-        stop: asked before each drain.
-    """
-    messages = 0
-    start = last = time.monotonic()
-    while not stop():
-        drained = drain().messages
-        messages += drained
-        now = time.monotonic()
-        if drained:
-            last = now
-        if now - last >= linger_seconds or now - start >= budget_seconds:
-            break
-        if not drained:
-            time.sleep(LOOK_SECONDS)
-    return messages

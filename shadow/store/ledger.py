@@ -185,6 +185,24 @@ class Ledger:
                 connection.execute(moved.values(seq=head.seq, hash=head.hash))
         return acks
 
+    def append_new(self, events: Sequence[Event]) -> list[Event]:
+        """Append those whose key is not there, whatever its body; of two with one key the first stands.
+
+        Returns:
+            What was appended, in the order given.
+
+        Raises:
+            LedgerConflict: another writer appended one of the keys meanwhile; nothing is appended.
+            ValueError: as `append`.
+        """
+        first = {(one.KIND, one.key): one for one in reversed(events)}
+        kinds = {kind for kind, _ in first}
+        known = {kind: self.known(kind, [key for one, key in first if one is kind]) for kind in kinds}
+        fresh = [one for one in events if first[one.KIND, one.key] is one and one.key not in known[one.KIND]]
+        if fresh:
+            self.append(fresh)
+        return fresh
+
     def _locked_head(self, connection: sa.Connection) -> Head:
         """The head, locked until the transaction ends: on PostgreSQL this row serialises the writers."""
         query = sa.select(_HEAD.c.seq, _HEAD.c.hash).where(_HEAD.c.trial == self._trial).with_for_update()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from shadow.domain.errors import ConfigurationError
@@ -80,21 +79,17 @@ def drain_model(model: str) -> int:
 
 def drain_reports() -> int:
     """Turn received messages into report versions and labels, or quarantine them, and linger for more."""
-    from shadow.reference_standard.reception import (
-        DrainedReports,
-        drain_report_files,
-        receive_until_quiet,
-        reception_of,
-    )
+    from shadow.reference_standard.reception import drain_report_files, reception_of
     from shadow.reference_standard.reception import drain_reports as receive_ready_reports
     from shadow.store.blobs import Blobs
+    from shadow.store.linger import drain_until_quiet
 
     trial = task_trial()
     blobs = Blobs(trial.home.blobs, read_key_file(trial.home.secrets / "blobs.key"))
     reception = reception_of(trial.protocol, trial.sites, trial.pseudonymiser(), blobs)
     with trial.open_ledger() as ledger:
 
-        def drain() -> DrainedReports:
+        def drain() -> int:
             drained = receive_ready_reports(
                 journal=trial.home.journal,
                 ledger=ledger,
@@ -104,10 +99,9 @@ def drain_reports() -> int:
                 protocol=trial.protocol,
                 limit=REPORTS_A_DRAIN,
             )
-            files = drain_report_files(trial.home.report_files, ledger, reception, trial.clock.now)
-            return replace(drained, messages=drained.messages + files)
+            return drained.messages + drain_report_files(trial.home.report_files, ledger, reception, trial.clock.now)
 
-        return receive_until_quiet(
+        return drain_until_quiet(
             drain,
             linger_seconds=trial.deployment.scheduler.linger_seconds,
             budget_seconds=trial.deployment.scheduler.budget_seconds,
@@ -117,13 +111,14 @@ def drain_reports() -> int:
 
 def drain_vendor_results() -> int:
     """Lock the results of vendors' products that have come in, and linger for more."""
-    from shadow.index_test.vendor_results import VendorReception, drain_messages, drain_tables, receive_until_quiet
+    from shadow.index_test.vendor_results import VendorReception, drain_messages, drain_tables
+    from shadow.store.linger import drain_until_quiet
 
     trial = task_trial()
     reception = VendorReception(trial.protocol.vendors, trial.sites, trial.pseudonymiser())
     folder = trial.home.vendor
     with trial.open_ledger() as ledger:
-        return receive_until_quiet(
+        return drain_until_quiet(
             lambda: (
                 drain_messages(folder / "journal", ledger, reception)
                 + drain_tables(folder, ledger, reception, trial.clock.now)

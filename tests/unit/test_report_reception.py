@@ -23,7 +23,6 @@ from shadow.reference_standard.reception import (
     DrainedReports,
     drain_reports,
     receive_reports,
-    receive_until_quiet,
 )
 from shadow.store.blobs import Blobs
 from shadow.store.events import Audited, Kind, LabelRead, ReportVersion
@@ -255,23 +254,3 @@ def test_a_rule_for_another_condition_is_refused(bench: Bench) -> None:
     with pytest.raises(ConfigurationError, match="label_rule"):
         bench.drain(protocol=replace(PROTOCOL, target_condition="pneumothorax"))
     assert bench.ledger.count(Kind.REPORT_VERSION) == 0
-
-
-def test_the_drain_stays_while_messages_come_and_leaves_when_it_is_quiet() -> None:
-    counts = iter([3, 0, 2])
-    calls = []
-
-    def drain() -> DrainedReports:
-        calls.append(1)
-        return DrainedReports(next(counts, 0), 0, 0, 0, 0)
-
-    assert receive_until_quiet(drain, linger_seconds=0.5, budget_seconds=30, stop=lambda: False) == 5
-    assert len(calls) > 3
-
-
-def test_the_drain_leaves_when_it_is_asked_to_or_its_budget_is_over() -> None:
-    def busy() -> DrainedReports:
-        return DrainedReports(1, 0, 0, 0, 0)
-
-    assert receive_until_quiet(busy, linger_seconds=30, budget_seconds=30, stop=lambda: True) == 0
-    assert receive_until_quiet(busy, linger_seconds=30, budget_seconds=0.05, stop=lambda: False) >= 1

@@ -18,7 +18,7 @@ from pydicom.uid import ComprehensiveSRStorage, ExplicitVRLittleEndian, generate
 
 from shadow.domain.errors import ConfigurationError
 from shadow.index_test.intake import drain_admissions
-from shadow.index_test.vendor_results import VendorReception, append_new, drain_messages, drain_tables
+from shadow.index_test.vendor_results import VendorReception, drain_messages, drain_tables
 from shadow.protocol.trial import ModelUnderTrial, Role, read_trial
 from shadow.protocol.vendor import ResultCoding, VendorProduct
 from shadow.rehearsal.plan import plan_hospital
@@ -191,8 +191,8 @@ def test_a_settled_table_is_read_and_put_away(tmp_path: Path, ledger: Ledger) ->
 
 def test_the_first_of_two_answers_stands(ledger: Ledger) -> None:
     (first,) = RECEPTION.of_message(message(), NOW)
-    append_new(ledger, [first, replace(first, received_at=datetime(2026, 9, 2, tzinfo=UTC))])
-    append_new(ledger, [replace(first, received_at=datetime(2026, 9, 3, tzinfo=UTC))])
+    ledger.append_new([first, replace(first, received_at=datetime(2026, 9, 2, tzinfo=UTC))])
+    ledger.append_new([replace(first, received_at=datetime(2026, 9, 3, tzinfo=UTC))])
     assert ledger.count(Kind.VENDOR_RESULT) == 1
 
 
