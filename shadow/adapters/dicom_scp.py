@@ -1,33 +1,39 @@
 """The C-STORE SCP: what a router sends is durable before it is told 0x0000, and nothing goes back but that.
 
-Answers C-STORE and C-ECHO and offers nothing else. It opens no association of its own.
+Answers C-STORE and C-ECHO, and storage commitment to the peers that the deployment names; offers nothing else.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import signal
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
+from typing import Any
 
 import pydicom.config
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification
-from pynetdicom.transport import ThreadedAssociationServer
 
+from shadow.adapters.dicom_stream import SECONDS_FOR_A_PDU, HardServer
+from shadow.adapters.dicom_tls import server_context
 from shadow.domain.clock import Clock
 from shadow.domain.errors import SetupError
 from shadow.domain.home import Home
 from shadow.domain.identifiers import Pseudonymiser
-from shadow.index_test.arrival import Arrival, AssociationRejected, Report
+from shadow.index_test.arrival import Arrival, AssociationRejected, InstanceShed, Report
 from shadow.index_test.mirror import Mirror
 from shadow.index_test.mirror_worker import MirrorWorker
-from shadow.index_test.spool import Offer, Receipt, Spool
-from shadow.protocol.deployment import Receiver
+from shadow.index_test.spool import Incoming, Offer, Receipt, Spool
+from shadow.protocol.deployment import Implementation, OnFull, Receiver
 from shadow.protocol.site import Site
 from shadow.store.events import Event
 from shadow.store.queue import WorkQueue
@@ -36,8 +42,8 @@ log = logging.getLogger(__name__)
 
 MAXIMUM_PDU_BYTES = 131_072
 SECONDS_TO_ASSOCIATE = 10
-SECONDS_OF_SILENCE = 60
-PENDING_CONNECTIONS = 128
+SECONDS_TO_CLOSE = 1.0
+CONNECTIONS_BEYOND_ASSOCIATIONS = 32
 SECONDS_BETWEEN_LOOKS = 0.1
 
 SUCCESS = 0x0000
@@ -51,6 +57,7 @@ STATUS = {
     Receipt.WRITE_FAILED: OUT_OF_RESOURCES,
     Receipt.INVALID_UID: CANNOT_UNDERSTAND,
     Receipt.EMPTY: CANNOT_UNDERSTAND,
+    Receipt.CUT: CANNOT_UNDERSTAND,
 }
 """C-STORE response statuses, PS3.4 table B.2-1."""
 
@@ -63,9 +70,10 @@ class StorageScp:
         calling_ae_titles: who may associate.
         spool: where objects are written.
         report: told of each acknowledged instance and refused association, from the association's thread.
+        home: what relative paths of certificates start from.
 
     Raises:
-        SetupError: the address cannot be bound, or nobody may send.
+        SetupError: the address cannot be bound, a certificate cannot be read, or nobody may send.
     """
 
     def __init__(
@@ -74,18 +82,21 @@ class StorageScp:
         calling_ae_titles: Sequence[str],
         spool: Spool,
         report: Callable[[Report], None],
+        home: Path = Path(),
     ) -> None:
         if not calling_ae_titles:
             raise SetupError("no site file lists a calling AE title; nobody could send a study")
         self._spool = spool
         self._report = report
+        self._sheds = settings.on_full is OnFull.SHED
         _configure_pynetdicom()
         self._entity = _application_entity(settings, calling_ae_titles)
+        tls = server_context(settings.tls, home) if settings.tls else None
         try:
             self._server = self._entity.make_server(
                 (settings.host, settings.port),
                 evt_handlers=[(evt.EVT_C_STORE, self._store), (evt.EVT_REJECTED, self._rejected)],
-                server_class=_Server,
+                server_class=_server_class(settings, tls, self._open_sink, self._refused),
             )
         except OSError as error:
             raise SetupError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
@@ -111,29 +122,54 @@ class StorageScp:
     def close(self) -> None:
         """Refuse new associations and abort the open ones: their senders keep what was not acknowledged."""
         self._server.shutdown()
-        for association in self._server.active_associations:
-            association.abort()
+        associations = self._server.active_associations
+        for association in associations:
+            association.abort(block=False)
+        end = time.monotonic() + SECONDS_TO_CLOSE
+        while time.monotonic() < end and any(association.is_alive() for association in associations):
+            time.sleep(0.01)
+        for association in associations:  # a peer in the midst of an object does not hear the abort
+            stream = association.dul.socket and association.dul.socket.socket
+            if association.is_alive() and stream is not None:
+                with suppress(OSError):
+                    stream.shutdown(socket.SHUT_RDWR)
         self._thread.join()
 
+    def _open_sink(
+        self, association: Any, sop_class_uid: str, sop_instance_uid: str, abstract_syntax: str, transfer_syntax: str
+    ) -> _Sink:
+        return _Sink(self, association, sop_class_uid, sop_instance_uid, abstract_syntax, transfer_syntax)
+
     def _store(self, event: evt.Event) -> int:
+        """What stock pynetdicom calls when it has an object whole."""
         request, context = event.request, event.context
-        if request.AffectedSOPClassUID != context.abstract_syntax:
-            return DATA_SET_DOES_NOT_MATCH_SOP_CLASS
-        calling_ae_title = event.assoc.requestor.ae_title.strip()
-        receipt, file = self._spool.receive(
-            Offer(
-                calling_ae_title=calling_ae_title,
-                sop_class_uid=str(request.AffectedSOPClassUID),
-                sop_instance_uid=str(request.AffectedSOPInstanceUID or ""),
-                transfer_syntax_uid=str(context.transfer_syntax),
-                data_set=request.DataSet.getbuffer() if request.DataSet else memoryview(b""),
-            )
+        sink = self._open_sink(
+            event.assoc,
+            str(request.AffectedSOPClassUID),
+            str(request.AffectedSOPInstanceUID or ""),
+            str(context.abstract_syntax),
+            str(context.transfer_syntax),
         )
+        sink.write(request.DataSet.getbuffer() if request.DataSet else memoryview(b""))
+        return sink.finish()
+
+    def begin(self, offer: Offer) -> Incoming:
+        """An object of the spool that is about to come."""
+        return self._spool.begin(offer)
+
+    def done(self, association: Any, calling_ae_title: str, receipt: Receipt, file: str) -> int:
+        """Report what became of an object; its status."""
         if receipt is Receipt.STORED:
-            self._report(Arrival(calling_ae_title, file, time.monotonic(), event.assoc.is_alive))
-        else:
-            log.warning("object_refused", extra={"receipt": receipt.value})
+            self._report(Arrival(calling_ae_title, file, time.monotonic(), association.is_alive))
+            return SUCCESS
+        log.warning("object_refused", extra={"receipt": receipt.value})
+        if receipt is Receipt.NO_SPACE and self._sheds:
+            self._report(InstanceShed(calling_ae_title))
+            return SUCCESS
         return STATUS[receipt]
+
+    def _refused(self, reason: str) -> None:
+        self._report(AssociationRejected("", reason))
 
     def _rejected(self, event: evt.Event) -> None:
         requestor = event.assoc.requestor
@@ -185,27 +221,69 @@ def run_mirror(
         admission = WorkQueue(home.queues / "admission")
         mirror = Mirror(spool, admission, pseudonymiser, clock, settings.quiet_period_seconds, record)
         worker = MirrorWorker(mirror, inbox, record)
-        with StorageScp(settings, titles, spool, inbox.put):
+        with StorageScp(settings, titles, spool, inbox.put, home.root):
             ready()
             while not stopping.is_set():
                 worker.work(SECONDS_BETWEEN_LOOKS)
+        worker.finish()
         # What was acknowledged while stopping lies in the spool; the next start sorts it.
 
 
-class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # pynetdicom is not typed
-    """pynetdicom's own, with room for a router that opens one association an image."""
+class _Sink:
+    """One C-STORE request on its way to the spool."""
 
-    request_queue_size = PENDING_CONNECTIONS
-    daemon_threads = True
+    __slots__ = ("_association", "_calling_ae_title", "_incoming", "_scp")
+
+    def __init__(
+        self,
+        scp: StorageScp,
+        association: Any,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        abstract_syntax: str,
+        transfer_syntax: str,
+    ) -> None:
+        self._scp, self._association = scp, association
+        self._calling_ae_title = str(association.requestor.ae_title).strip()
+        self._incoming: Incoming | None = None
+        if sop_class_uid == abstract_syntax:
+            self._incoming = scp.begin(Offer(self._calling_ae_title, sop_class_uid, sop_instance_uid, transfer_syntax))
+
+    def write(self, fragment: memoryview) -> None:
+        if self._incoming is not None:
+            self._incoming.write(fragment)
+
+    def finish(self) -> int:
+        if self._incoming is None:
+            return DATA_SET_DOES_NOT_MATCH_SOP_CLASS
+        return self._scp.done(self._association, self._calling_ae_title, *self._incoming.finish())
+
+    def discard(self) -> None:
+        if self._incoming is not None:
+            self._incoming.discard()
+
+
+def _server_class(
+    settings: Receiver, tls: ssl.SSLContext | None, open_sink: Callable[..., _Sink], refused: Callable[[str], None]
+) -> type[HardServer]:
+    class Server(HardServer):
+        allowed = tuple(ipaddress.ip_network(one) for one in settings.allowed_addresses)
+        maximum_connections = settings.maximum_associations + CONNECTIONS_BEYOND_ASSOCIATIONS
+        seconds_for_a_pdu = min(SECONDS_FOR_A_PDU, settings.idle_seconds)
+
+    Server.tls = tls
+    Server.refused = staticmethod(refused)
+    Server.open_sink = staticmethod(open_sink) if settings.implementation is Implementation.STREAMING else None
+    return Server
 
 
 def _application_entity(settings: Receiver, calling_ae_titles: Sequence[str]) -> AE:
     entity = AE(settings.ae_title)
     entity.maximum_pdu_size = MAXIMUM_PDU_BYTES
     entity.maximum_associations = settings.maximum_associations
-    entity.acse_timeout = SECONDS_TO_ASSOCIATE
-    entity.dimse_timeout = SECONDS_OF_SILENCE
-    entity.network_timeout = SECONDS_OF_SILENCE
+    entity.acse_timeout = min(SECONDS_TO_ASSOCIATE, settings.idle_seconds)
+    entity.dimse_timeout = settings.idle_seconds
+    entity.network_timeout = settings.idle_seconds
     entity.require_called_aet = True
     entity.require_calling_aet = list(calling_ae_titles)
     entity.add_supported_context(Verification)

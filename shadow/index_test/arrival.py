@@ -14,10 +14,15 @@ from pydicom.tag import BaseTag
 
 from shadow.domain.errors import UnreadableInstance
 from shadow.index_test.completion import AssociationIsOpen
+from shadow.index_test.instance import EXPLICIT_LONG_VRS, EXPLICIT_SHORT_VRS
 from shadow.index_test.spool import is_uid
 
 SOP_INSTANCE_UID = BaseTag(0x00080018)
 STUDY_INSTANCE_UID = BaseTag(0x0020000D)
+
+_HEAD_BYTES = 1 << 13
+_META_LENGTH_AT = 132
+_UNDEFINED = 0xFFFFFFFF
 
 HOSTILE_FILE_ERRORS = (
     AttributeError,
@@ -60,15 +65,23 @@ class AssociationRejected:
     """An association that was refused.
 
     Attributes:
-        calling_ae_title: as the peer gave it, unchecked.
-        reason: stable code: `calling_ae_title`, `called_ae_title` or `too_many_associations`.
+        calling_ae_title: as the peer gave it, unchecked; empty where it was refused before it gave one.
+        reason: stable code: `calling_ae_title`, `called_ae_title`, `too_many_associations`; before an
+            association `address`, `tls_handshake`, `connection_lost` or `too_many_connections`.
     """
 
     calling_ae_title: str
     reason: str
 
 
-Report = Arrival | AssociationRejected
+@dataclass(frozen=True, slots=True)
+class InstanceShed:
+    """One instance that was acknowledged and dropped, because the disk is full and the deployment says so."""
+
+    calling_ae_title: str
+
+
+Report = Arrival | AssociationRejected | InstanceShed
 """What the receiver tells the mirror."""
 
 
@@ -80,19 +93,9 @@ def read_study_instance_uid(path: Path, sop_instance_uid: str) -> str:
         UnreadableInstance: it is no DICOM data set, has no usable Study Instance UID, or holds another
             SOP Instance UID (0008,0018) than the command that brought it.
     """
-    with path.open("rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings quote values and the file's name
-        try:
-            dataset = read_partial(
-                file,
-                stop_when=lambda tag, vr, length: tag > STUDY_INSTANCE_UID,  # noqa: ARG005 (pydicom's signature)
-                specific_tags=[SOP_INSTANCE_UID, STUDY_INSTANCE_UID],
-            )
-            found_sop, found_study = (
-                _plain_uid(dataset.get_item(tag)) for tag in (SOP_INSTANCE_UID, STUDY_INSTANCE_UID)
-            )
-        except HOSTILE_FILE_ERRORS as error:
-            raise UnreadableInstance("undecodable_data_set", type(error).__name__) from error
+    with path.open("rb", buffering=0) as file:
+        head = file.read(_HEAD_BYTES)
+    found_sop, found_study = _uids_of_plain_head(head) or _uids_by_pydicom(path)
     if found_sop != sop_instance_uid:
         raise UnreadableInstance("sop_instance_uid_differs_from_command")
     if not found_study:
@@ -102,8 +105,66 @@ def read_study_instance_uid(path: Path, sop_instance_uid: str) -> str:
     return found_study
 
 
+def _uids_of_plain_head(head: bytes) -> tuple[str, str] | None:
+    """SOP and Study Instance UID where the file begins as nearly all do, else None: pydicom takes 0.3 ms for it.
+
+    Nearly all: little endian, not deflated, tags ascending, no undefined length before the Study Instance UID, and
+    that within the first kilobytes.
+    """
+    if head[_META_LENGTH_AT : _META_LENGTH_AT + 8] != b"\2\0\0\0UL\4\0":
+        return None
+    position = _META_LENGTH_AT + 12 + int.from_bytes(head[_META_LENGTH_AT + 8 : _META_LENGTH_AT + 12], "little")
+    found_at = head.find(b"\2\0\x10\0UI", _META_LENGTH_AT, position)
+    syntax_length = int.from_bytes(head[found_at + 6 : found_at + 8], "little")
+    syntax = head[found_at + 8 : found_at + 8 + syntax_length].rstrip(b"\0 ")
+    if found_at < 0 or syntax in (b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.1.99"):
+        return None
+    implicit = syntax == b"1.2.840.10008.1.2"
+    before, sop_instance_uid = 0, b""
+    while position + 12 <= len(head):
+        tag = int.from_bytes(head[position : position + 2], "little") << 16
+        tag |= int.from_bytes(head[position + 2 : position + 4], "little")
+        vr = head[position + 4 : position + 6]
+        if implicit:
+            start, length = position + 8, int.from_bytes(head[position + 4 : position + 8], "little")
+        elif vr in EXPLICIT_LONG_VRS:
+            start, length = position + 12, int.from_bytes(head[position + 8 : position + 12], "little")
+        elif vr in EXPLICIT_SHORT_VRS:
+            start, length = position + 8, int.from_bytes(head[position + 6 : position + 8], "little")
+        else:
+            return None
+        position = start + length
+        if tag <= before or length == _UNDEFINED or position > len(head):
+            return None
+        before = tag
+        if tag == SOP_INSTANCE_UID:
+            sop_instance_uid = head[start:position]
+        elif tag == STUDY_INSTANCE_UID:
+            return _uid_text(sop_instance_uid), _uid_text(head[start:position])
+        elif tag > STUDY_INSTANCE_UID:
+            return _uid_text(sop_instance_uid), ""
+    return None
+
+
+def _uids_by_pydicom(path: Path) -> tuple[str, str]:
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's warnings quote values and the file's name
+        try:
+            dataset = read_partial(
+                file,
+                stop_when=lambda tag, vr, length: tag > STUDY_INSTANCE_UID,  # noqa: ARG005 (pydicom's signature)
+                specific_tags=[SOP_INSTANCE_UID, STUDY_INSTANCE_UID],
+            )
+            return _plain_uid(dataset.get_item(SOP_INSTANCE_UID)), _plain_uid(dataset.get_item(STUDY_INSTANCE_UID))
+        except HOSTILE_FILE_ERRORS as error:
+            raise UnreadableInstance("undecodable_data_set", type(error).__name__) from error
+
+
 def _plain_uid(element: object) -> str:
     # The raw value: decoding it through pydicom would warn about values that are judged here anyway.
     value = getattr(element, "value", None)
-    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
-    return text.strip("\0 ")
+    return _uid_text(value) if isinstance(value, bytes) else str(value or "").strip("\0 ")
+
+
+def _uid_text(value: bytes) -> str:
+    return value.decode("ascii", "replace").strip("\0 ")

@@ -27,8 +27,10 @@ from shadow.domain.errors import UnreadableInstance
 MAXIMUM_DEPTH = 16
 PIXEL_DATA = 0x7FE00010
 _PREAMBLE = 132
-_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
-_SHORT_VRS = frozenset({
+EXPLICIT_LONG_VRS = frozenset(
+    {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+)
+EXPLICIT_SHORT_VRS = frozenset({
     b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL",
     b"SS", b"ST", b"TM", b"UI", b"UL", b"US",
 })  # fmt: skip
@@ -166,10 +168,10 @@ def _read_elements(
         if tag == _ITEM_END and delimited:
             return elements, position + 8
         vr = buffer[position + 4 : position + 6]
-        if vr in _SHORT_VRS:
+        if vr in EXPLICIT_SHORT_VRS:
             start = position + 8
             length = _SHORT.unpack_from(buffer, position + 6)[0]
-        elif vr in _LONG_VRS and position + 12 <= end:
+        elif vr in EXPLICIT_LONG_VRS and position + 12 <= end:
             start = position + 12
             length = _LONG.unpack_from(buffer, position + 8)[0]
         else:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 
 from shadow.domain.errors import StoreError
-from shadow.index_test.arrival import Arrival, AssociationRejected, Report
+from shadow.index_test.arrival import Arrival, AssociationRejected, InstanceShed, Report
 from shadow.index_test.mirror import ACTOR, Mirror
 from shadow.store.events import Audited, Event
 
 log = logging.getLogger(__name__)
 
 SECONDS_UNTIL_NEXT_ATTEMPT = 1.0
+SECONDS_BETWEEN_SHED_ENTRIES = 10.0
 TITLES_RECORDED_A_DAY = 100
 
 
@@ -37,6 +39,8 @@ class MirrorWorker:
         self._record = record
         self._recorded: set[tuple[str, str, str]] = set()
         self._unfinished: list[Report] = list(mirror.recover())
+        self._shed: Counter[str] = Counter()
+        self._shed_since = 0.0
 
     def work(self, timeout: float) -> None:
         """Take every report there is, waiting up to `timeout` seconds for the first, then close studies."""
@@ -49,6 +53,7 @@ class MirrorWorker:
                 log.error("sorting_waits", extra={"error": type(error).__name__})
                 self._unfinished.append(report)
                 refused = True
+        refused |= not self._record_shed()
         due = self._mirror.due(time.monotonic())
         # An association that was just found closed has reported all it carried: if reports are waiting, its
         # last one may be among them and is taken first.
@@ -72,6 +77,9 @@ class MirrorWorker:
     def _take(self, report: Report) -> None:
         if isinstance(report, Arrival):
             self._mirror.sort(report)
+        elif isinstance(report, InstanceShed):
+            self._shed_since = self._shed_since or time.monotonic()
+            self._shed[report.calling_ae_title] += 1
         else:
             self._record_rejection(report)
 
@@ -79,6 +87,31 @@ class MirrorWorker:
         manifest = self._mirror.close(study_key)
         counts = {"revision": manifest.revision, "instances": len(manifest.instances)}
         log.info("study_closed", extra={"study_key": study_key, **counts})
+
+    def finish(self) -> None:
+        """Put on record what is counted but not yet recorded; what was acknowledged lies in the spool anyway."""
+        self._record_shed(at_once=True)
+
+    def _record_shed(self, *, at_once: bool = False) -> bool:
+        """One entry a title and ten seconds: a full disk sheds thousands. False where the ledger refused."""
+        waited = time.monotonic() - self._shed_since
+        if not self._shed or (waited < SECONDS_BETWEEN_SHED_ENTRIES and not at_once):
+            return True
+        now = datetime.now(UTC)
+        entries: list[Event] = []
+        for title, count in self._shed.items():
+            digest = hashlib.sha256(title.encode()).hexdigest()
+            detail = f"instances={count} on_full=shed"
+            log.error("protocol_deviation_instances_shed", extra={"instances": count})
+            entries.append(Audited(f"shed:{digest[:16]}:{now.isoformat()}", ACTOR, "instances_shed", digest, detail))
+        try:
+            self._record(entries)
+        except (OSError, StoreError) as error:
+            log.error("recording_waits", extra={"error": type(error).__name__})
+            return False
+        self._shed.clear()
+        self._shed_since = 0.0
+        return True
 
     def _record_rejection(self, rejected: AssociationRejected) -> None:
         """One entry a title, reason and day: a peer that knocks for ever does not fill the ledger."""

@@ -14,6 +14,7 @@ their owner alone.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import itertools
@@ -34,6 +35,7 @@ from shadow.store.durable import sync_folder
 MAXIMUM_UID_CHARACTERS = 64
 SMALLEST_DATA_SET_BYTES = 8
 SECONDS_BETWEEN_SPACE_CHECKS = 0.5
+BYTES_BETWEEN_SPACE_CHECKS = 8 << 20
 IMPLEMENTATION_CLASS_UID = "2.25.279340120217871930187446340916532803417"
 IMPLEMENTATION_VERSION_NAME = "SHADOW"
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
@@ -49,28 +51,27 @@ class Receipt(StrEnum):
     INVALID_UID = "invalid_uid"
     EMPTY = "empty"
     WRITE_FAILED = "write_failed"
+    CUT = "cut"
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One C-STORE request's object, as it came over the wire.
+    """One C-STORE request, before its data set.
 
     Attributes:
         calling_ae_title: of the association; one of those the spool was opened for.
         sop_class_uid, sop_instance_uid: affected UIDs of the command set, trailing padding removed.
         transfer_syntax_uid: of the presentation context.
-        data_set: the encoded data set, not parsed.
     """
 
     calling_ae_title: str
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    data_set: memoryview
 
 
 class Spool:
-    """One trial's spool. `receive` may be called from many threads; opening takes the folder's only lock.
+    """One trial's spool. `begin` may be called from many threads; opening takes the folder's only lock.
 
     Raises:
         SetupError: another process has this spool open.
@@ -90,8 +91,7 @@ class Spool:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._root = root
         self._lock = _lock(root / ".lock")
-        self._minimum_free_bytes = minimum_free_bytes
-        self._maximum_object_bytes = maximum_object_bytes
+        self.maximum_object_bytes = maximum_object_bytes
         self._part_number = itertools.count()
         self._space = _FreeSpace(root, minimum_free_bytes)
         for title in calling_ae_titles:
@@ -119,40 +119,31 @@ class Spool:
         """The folder of what this AE title sent."""
         return self.arrived / _folder_name(calling_ae_title)
 
-    def receive(self, offer: Offer) -> tuple[Receipt, str]:
-        """Write one object as a PS3.10 file and return when it would survive a power cut.
+    def folder_of(self, calling_ae_title: str) -> int:
+        """The open folder of what this AE title sent."""
+        return self._folders[calling_ae_title]
 
-        The order is `.part` -> fdatasync -> rename -> fsync of the folder: without the last step 4 of 4749
-        acknowledged files were lost on ext4 at a simulated power cut. The same bytes sent again land on the
-        same name.
+    def next_part(self) -> str:
+        """A name for an object that is not yet whole; such files were never acknowledged."""
+        return f"{os.getpid()}-{next(self._part_number)}.part"
 
-        Returns:
-            What became of it, and the file's name in `arrived_from(offer.calling_ae_title)`, empty unless
-            stored. Nothing is left behind of an object that was not stored.
-        """
+    def has_space(self) -> bool:
+        """Whether the file system has more than the minimum free."""
+        return self._space.is_enough()
+
+    def begin(self, offer: Offer) -> Incoming:
+        """Begin to take one object; its fragments are written as they come."""
         if not is_uid(offer.sop_instance_uid) or not is_uid(offer.sop_class_uid):
-            return Receipt.INVALID_UID, ""
-        size = offer.data_set.nbytes
-        if size < SMALLEST_DATA_SET_BYTES:
-            return Receipt.EMPTY, ""
-        if size > self._maximum_object_bytes:
-            return Receipt.TOO_LARGE, ""
-        if not self._space.is_enough():
-            return Receipt.NO_SPACE, ""
-        head = _file_head(offer)
-        digest = hashlib.sha256(head)
-        digest.update(offer.data_set)
-        name = instance_name(offer.sop_instance_uid, digest.hexdigest())
-        part = f"{next(self._part_number)}.part"
-        folder = self._folders[offer.calling_ae_title]
-        try:
-            _write_new(folder, part, head, offer.data_set)
-            os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
-            os.fsync(folder)
-        except OSError:
-            _remove(folder, part)
-            return Receipt.WRITE_FAILED, ""
-        return Receipt.STORED, name
+            return Incoming(self, offer, Receipt.INVALID_UID)
+        if not self.has_space():
+            return Incoming(self, offer, Receipt.NO_SPACE)
+        return Incoming(self, offer, Receipt.STORED)
+
+    def receive(self, offer: Offer, data_set: memoryview) -> tuple[Receipt, str]:
+        """Take one object whose data set has come whole; see `Incoming.finish`."""
+        incoming = self.begin(offer)
+        incoming.write(data_set)
+        return incoming.finish()
 
     def waiting(self) -> list[tuple[str, str]]:
         """Calling AE title and name of every file not yet sorted, in the order of arrival."""
@@ -167,6 +158,89 @@ class Spool:
     def _delete_unacknowledged(self) -> None:
         for part in self.arrived.glob("*/*.part"):
             part.unlink()
+
+
+class Incoming:
+    """One object on its way to the disk. One thread uses it, and ends it with `finish` or `discard`.
+
+    After the first failure it swallows what comes, so that a sender is answered and not cut off.
+    """
+
+    __slots__ = ("_checked_at", "_digest", "_file", "_folder", "_offer", "_part", "_receipt", "_size", "_spool")
+
+    def __init__(self, spool: Spool, offer: Offer, receipt: Receipt) -> None:
+        self._spool, self._offer, self._receipt = spool, offer, receipt
+        self._size = self._checked_at = 0
+        self._file: int | None = None
+        if receipt is not Receipt.STORED:
+            return
+        self._folder = spool.folder_of(offer.calling_ae_title)
+        self._part = spool.next_part()
+        head = _file_head(offer)
+        self._digest = hashlib.sha256(head)
+        try:
+            self._file = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._folder)
+            _write_all(self._file, memoryview(head))
+        except OSError as error:
+            self._fail(_receipt_of(error))
+
+    def write(self, fragment: memoryview) -> None:
+        """Append a fragment of the encoded data set; it is not parsed."""
+        self._size += fragment.nbytes
+        if self._file is None:
+            return
+        if self._size > self._spool.maximum_object_bytes:
+            self._fail(Receipt.TOO_LARGE)
+            return
+        if self._size - self._checked_at > BYTES_BETWEEN_SPACE_CHECKS:
+            self._checked_at = self._size
+            if not self._spool.has_space():
+                self._fail(Receipt.NO_SPACE)
+                return
+        try:
+            _write_all(self._file, fragment)
+        except OSError as error:
+            self._fail(_receipt_of(error))
+        else:
+            self._digest.update(fragment)
+
+    def finish(self) -> tuple[Receipt, str]:
+        """Make the object a PS3.10 file that would survive a power cut, and only then return.
+
+        The order is `.part` -> fdatasync -> rename -> fsync of the folder: without the last step 4 of 4749
+        acknowledged files were lost on ext4 at a simulated power cut. The same bytes sent again land on the
+        same name.
+
+        Returns:
+            What became of it, and the file's name in `Spool.arrived_from`, empty unless stored. Nothing is
+            left behind of an object that was not stored.
+        """
+        if self._receipt is Receipt.STORED and self._size < SMALLEST_DATA_SET_BYTES:
+            self._fail(Receipt.EMPTY)
+        if self._file is None:
+            return self._receipt, ""
+        name = instance_name(self._offer.sop_instance_uid, self._digest.hexdigest())
+        try:
+            os.fdatasync(self._file)
+            os.rename(self._part, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            os.fsync(self._folder)
+        except OSError as error:
+            self._fail(_receipt_of(error))
+            return self._receipt, ""
+        os.close(self._file)
+        self._file = None
+        return Receipt.STORED, name
+
+    def discard(self) -> None:
+        """Leave nothing of it: its association was cut."""
+        self._fail(Receipt.CUT)
+
+    def _fail(self, receipt: Receipt) -> None:
+        self._receipt = receipt
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+            _remove(self._folder, self._part)
 
 
 def is_uid(text: str) -> bool:
@@ -250,19 +324,13 @@ def _element(element: int, vr: bytes, value: str) -> bytes:
     return struct.pack("<HH2sH", 2, element, vr, len(content)) + content
 
 
-def _write_new(folder: int, name: str, head: bytes, data_set: memoryview) -> None:
-    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
-    try:
-        left = [memoryview(head), data_set]
-        while left:
-            written = os.writev(descriptor, left)
-            while left and written >= left[0].nbytes:
-                written -= left.pop(0).nbytes
-            if left:
-                left[0] = left[0][written:]
-        os.fdatasync(descriptor)
-    finally:
-        os.close(descriptor)
+def _write_all(file: int, content: memoryview) -> None:
+    while content.nbytes:
+        content = content[os.write(file, content) :]
+
+
+def _receipt_of(error: OSError) -> Receipt:
+    return Receipt.NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else Receipt.WRITE_FAILED
 
 
 def _remove(folder: int, name: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from shadow.protocol.reader import read_toml
@@ -10,11 +12,56 @@ from shadow.protocol.reader import read_toml
 LOOPBACK = "127.0.0.1"
 
 
+class OnFull(StrEnum):
+    """What a sender is told where the disk is full."""
+
+    REFUSE = "refuse"
+    SHED = "shed"
+
+
+class Implementation(StrEnum):
+    """How C-STORE is received."""
+
+    STREAMING = "streaming"
+    STOCK = "stock"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Mutual TLS by PS3.15 B.9 (BCP 195). Files are PEM; paths are absolute, or relative to the trial's folder.
+
+    Attributes:
+        certificate, key: ours.
+        client_authorities: who signs the certificates of those who may connect.
+    """
+
+    certificate: str
+    key: str
+    client_authorities: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentPeer:
+    """A router that asks for storage commitment, and where it hears the answer."""
+
+    ae_title: str
+    host: str
+    port: int
+
+
 @dataclass(frozen=True, slots=True)
 class Receiver:
     """The C-STORE SCP.
 
     Attributes:
+        maximum_associations: more are rejected as transient, so that routers try again.
+        idle_seconds: an association that is silent for so long is aborted.
+        allowed_addresses: networks such as `10.1.2.0/24` that may connect; empty lets any.
+        implementation: `streaming`, or `stock` for pynetdicom's own handling.
+        on_full: `refuse` answers 0xA700; `shed` answers success and drops the object, counted as a deviation
+            from the protocol, for routers that have one queue for all destinations.
+        tls: None where the network itself is trusted.
+        commitment_peers: who may ask for storage commitment.
         quiet_period_seconds: real seconds without a new instance, and without an association that carried
             one, after which a study revision closes.
         minimum_free_bytes: below this much free space new objects are refused with 0xA700.
@@ -28,6 +75,19 @@ class Receiver:
     quiet_period_seconds: float = 60.0
     minimum_free_bytes: int = 1 << 30
     maximum_object_bytes: int = 1 << 31
+    idle_seconds: float = 60.0
+    allowed_addresses: tuple[str, ...] = ()
+    implementation: Implementation = Implementation.STREAMING
+    on_full: OnFull = OnFull.REFUSE
+    tls: Tls | None = None
+    commitment_peers: tuple[CommitmentPeer, ...] = ()
+
+    def __post_init__(self) -> None:
+        for one in self.allowed_addresses:
+            try:
+                ipaddress.ip_network(one)
+            except ValueError as error:
+                raise ValueError(f"allowed_addresses: {error}; write a network such as 10.1.2.0/24") from error
 
 
 @dataclass(frozen=True, slots=True)

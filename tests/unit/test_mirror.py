@@ -73,7 +73,7 @@ class Bench:
     recorded: list[Event]
 
     def receive(self, content: bytes, instance: str) -> Arrival:
-        receipt, file = self.spool.receive(Offer(ROUTER, CT, instance, EXPLICIT_LITTLE_ENDIAN, memoryview(content)))
+        receipt, file = self.spool.receive(Offer(ROUTER, CT, instance, EXPLICIT_LITTLE_ENDIAN), memoryview(content))
         assert receipt is Receipt.STORED
         return Arrival(ROUTER, file, at=0.0)
 
@@ -353,23 +353,24 @@ def test_an_ae_title_names_a_folder_directly_under_the_arrived_ones(tmp_path: Pa
     with Spool(tmp_path, (title,), minimum_free_bytes=0, maximum_object_bytes=1 << 20) as spool:
         folder = spool.arrived_from(title)
         assert folder.resolve().parent == (tmp_path / "arrived").resolve()
-        offer = Offer(title, CT, "1.2.3.1", EXPLICIT_LITTLE_ENDIAN, memoryview(b"\0" * 8))
-        _, file = spool.receive(offer)
+        offer = Offer(title, CT, "1.2.3.1", EXPLICIT_LITTLE_ENDIAN)
+        _, file = spool.receive(offer, memoryview(b"\0" * 8))
         assert spool.waiting() == [(title, file)]
 
 
 def test_an_empty_data_set_is_refused(one: Bench) -> None:
-    offer = Offer(ROUTER, CT, "1.2.3.1", EXPLICIT_LITTLE_ENDIAN, memoryview(b"\0" * 7))
-    assert one.spool.receive(offer) == (Receipt.EMPTY, "")
+    offer = Offer(ROUTER, CT, "1.2.3.1", EXPLICIT_LITTLE_ENDIAN)
+    assert one.spool.receive(offer, memoryview(b"\0" * 7)) == (Receipt.EMPTY, "")
 
 
 def test_a_disk_that_fails_in_the_middle_of_an_object_leaves_nothing_behind(one: Bench) -> None:
-    offer = Offer(ROUTER, CT, "1.2.3.1", EXPLICIT_LITTLE_ENDIAN, memoryview(b"\0" * 200_000))
+    offer = Offer(ROUTER, CT, "1.2.3.1", EXPLICIT_LITTLE_ENDIAN)
+    content = memoryview(b"\0" * 200_000)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        assert one.spool.receive(offer) == (Receipt.WRITE_FAILED, "")
+        assert one.spool.receive(offer, content) == (Receipt.WRITE_FAILED, "")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in (one.root / "spool").rglob("*") if path.is_file()] == [".lock"]
-    assert one.spool.receive(offer)[0] is Receipt.STORED
+    assert one.spool.receive(offer, content)[0] is Receipt.STORED

@@ -31,7 +31,7 @@ from shadow.index_test.arrival import Arrival, Report
 from shadow.index_test.mirror import Mirror, StudyManifest, manifest_path, read_manifest
 from shadow.index_test.mirror_worker import MirrorWorker
 from shadow.index_test.spool import Spool
-from shadow.protocol.deployment import Receiver
+from shadow.protocol.deployment import Implementation, Receiver
 from shadow.store.events import Audited, Event
 from shadow.store.queue import WorkQueue
 
@@ -128,15 +128,16 @@ def mirror_at_work(folder: Path, settings: Receiver) -> Iterator[Running]:
             finally:
                 stopping.set()
                 thread.join()
+                worker.finish()
 
 
-def receiver(**changes: float | int) -> Receiver:
+def receiver(**changes: object) -> Receiver:
     return Receiver(**{"port": 0, "quiet_period_seconds": 0.3, "minimum_free_bytes": 0} | changes)  # type: ignore[arg-type]
 
 
-@pytest.fixture(name="running")
-def running_mirror(tmp_path: Path) -> Iterator[Running]:
-    with mirror_at_work(tmp_path, receiver()) as one:
+@pytest.fixture(name="running", params=list(Implementation))
+def running_mirror(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Running]:
+    with mirror_at_work(tmp_path, receiver(implementation=request.param)) as one:
         yield one
 
 
