@@ -8,7 +8,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -175,7 +175,7 @@ def test_what_breaks_the_standard_ends_its_association_only(tmp_path: Path, atta
 
 def test_a_command_set_without_end_is_cut(tmp_path: Path) -> None:
     with mirror_at_work(tmp_path, receiver(idle_seconds=IDLE)) as running, connected(running) as peer:
-        with pytest.raises(OSError, match=r"Broken pipe|reset"):
+        with suppress(OSError):
             for _ in range(1000):
                 peer.sendall(value(1, 1, bytes(10_000)))
         assert is_cut(peer)
