@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -21,10 +21,11 @@ from typing import Any
 
 import pydicom.config
 from pynetdicom import AE, _config, evt
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from shadow.adapters.dicom_stream import SECONDS_FOR_A_PDU, HardServer
-from shadow.adapters.dicom_tls import server_context
+from shadow.adapters.dicom_tls import client_context, server_context
+from shadow.adapters.storage_commitment import CommitmentDesk
 from shadow.domain.clock import Clock
 from shadow.domain.errors import SetupError
 from shadow.domain.home import Home
@@ -33,6 +34,7 @@ from shadow.index_test.arrival import Arrival, AssociationRejected, InstanceShed
 from shadow.index_test.mirror import Mirror
 from shadow.index_test.mirror_worker import MirrorWorker
 from shadow.index_test.spool import Incoming, Offer, Receipt, Spool
+from shadow.index_test.spool_index import SpoolIndex
 from shadow.protocol.deployment import Implementation, OnFull, Receiver
 from shadow.protocol.site import Site
 from shadow.store.events import Event
@@ -71,6 +73,7 @@ class StorageScp:
         spool: where objects are written.
         report: told of each acknowledged instance and refused association, from the association's thread.
         home: what relative paths of certificates start from.
+        commitments: takes requests for storage commitment; None refuses them at association.
 
     Raises:
         SetupError: the address cannot be bound, a certificate cannot be read, or nobody may send.
@@ -83,6 +86,7 @@ class StorageScp:
         spool: Spool,
         report: Callable[[Report], None],
         home: Path = Path(),
+        commitments: CommitmentDesk | None = None,
     ) -> None:
         if not calling_ae_titles:
             raise SetupError("no site file lists a calling AE title; nobody could send a study")
@@ -92,10 +96,17 @@ class StorageScp:
         _configure_pynetdicom()
         self._entity = _application_entity(settings, calling_ae_titles)
         tls = server_context(settings.tls, home) if settings.tls else None
+        handlers: list[tuple[Any, Callable[[Any], Any]]] = [
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_REJECTED, self._rejected),
+        ]
+        if commitments is not None:
+            self._entity.add_supported_context(StorageCommitmentPushModel)
+            handlers.append((evt.EVT_N_ACTION, commitments.take))
         try:
             self._server = self._entity.make_server(
                 (settings.host, settings.port),
-                evt_handlers=[(evt.EVT_C_STORE, self._store), (evt.EVT_REJECTED, self._rejected)],
+                evt_handlers=handlers,
                 server_class=_server_class(settings, tls, self._open_sink, self._refused),
             )
         except OSError as error:
@@ -210,6 +221,7 @@ def run_mirror(
     titles = tuple(sorted({title.strip() for site in sites for title in site.calling_ae_titles}))
     inbox: SimpleQueue[Report] = SimpleQueue()
     with (
+        ExitStack() as stack,
         _stop_signals() as stopping,
         Spool(
             home.spool,
@@ -219,12 +231,19 @@ def run_mirror(
         ) as spool,
     ):
         admission = WorkQueue(home.queues / "admission")
-        mirror = Mirror(spool, admission, pseudonymiser, clock, settings.quiet_period_seconds, record)
+        index = stack.enter_context(SpoolIndex(home.spool))
+        mirror = Mirror(spool, admission, pseudonymiser, clock, settings.quiet_period_seconds, record, index)
         worker = MirrorWorker(mirror, inbox, record)
-        with StorageScp(settings, titles, spool, inbox.put, home.root):
+        desk = _commitment_desk(settings, home)
+        if desk is not None:  # a router that does not answer must not hold up the sorting
+            answering = threading.Thread(target=desk.answer_until, args=(index, stopping), name="storage-commitment")
+            answering.start()
+            stack.callback(answering.join)
+        with StorageScp(settings, titles, spool, inbox.put, home.root, desk):
             ready()
             while not stopping.is_set():
                 worker.work(SECONDS_BETWEEN_LOOKS)
+                index.write()
         worker.finish()
         # What was acknowledged while stopping lies in the spool; the next start sorts it.
 
@@ -288,6 +307,13 @@ def _application_entity(settings: Receiver, calling_ae_titles: Sequence[str]) ->
     entity.require_calling_aet = list(calling_ae_titles)
     entity.add_supported_context(Verification)
     return entity
+
+
+def _commitment_desk(settings: Receiver, home: Home) -> CommitmentDesk | None:
+    if not settings.commitment_peers:
+        return None
+    tls = client_context(settings.tls, home.root) if settings.tls else None
+    return CommitmentDesk(settings.ae_title, settings.commitment_peers, home.spool, tls)
 
 
 def _configure_pynetdicom() -> None:

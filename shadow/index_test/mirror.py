@@ -23,6 +23,7 @@ from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.arrival import Arrival, read_study_instance_uid
 from shadow.index_test.completion import Completion
 from shadow.index_test.spool import Spool, SpooledInstance, instance_of
+from shadow.index_test.spool_index import SpoolIndex
 from shadow.store.durable import sync_folder, write_durably
 from shadow.store.events import Audited, Event
 from shadow.store.queue import WorkQueue
@@ -126,6 +127,7 @@ class Mirror:
         clock: the trial's clock.
         quiet_period_seconds: real seconds without a new instance after which a revision closes.
         record: appends events durably; the same event again changes nothing.
+        index: told of every instance that is sorted; None keeps none.
     """
 
     def __init__(
@@ -136,7 +138,9 @@ class Mirror:
         clock: Clock,
         quiet_period_seconds: float,
         record: Callable[[Sequence[Event]], object],
+        index: SpoolIndex | None = None,
     ) -> None:
+        self._index = index
         self._spool = spool
         self._admission = admission
         self._pseudonymiser = pseudonymiser
@@ -237,6 +241,8 @@ class Mirror:
             self._open[study_key] = self._open_revision(study_key, arrival.calling_ae_title)
         source.rename(self._spool.studies / study_key / instance.file)
         self._open[study_key].instances[instance.sop_instance_uid] = instance
+        if self._index is not None:
+            self._index.add(study_key, (instance,))
 
     def _open_revision(self, study_key: str, calling_ae_title: str) -> _OpenRevision:
         (self._spool.studies / study_key).mkdir(mode=0o700, exist_ok=True)

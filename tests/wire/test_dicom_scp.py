@@ -154,6 +154,11 @@ def associated(port: int, calling: str = ROUTER, called: str = "SHADOW") -> Iter
             association.release()
 
 
+def store_all(port: int, datasets: list[Dataset]) -> None:
+    with associated(port) as association:
+        assert [association.send_c_store(one).Status for one in datasets] == [0x0000] * len(datasets)
+
+
 def send(running: Running, datasets: list[Dataset], calling: str = ROUTER) -> list[int]:
     with associated(running.scp.port, calling) as association:
         return [int(association.send_c_store(one).Status) for one in datasets]
