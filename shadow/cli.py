@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,7 @@ HomeOption = Annotated[
     Path, typer.Option("--home", envvar="SHADOW_HOME", help="The trial's folder.", show_default=True)
 ]
 DEFAULT_HOME = Path("var")
+DAY = ["%Y-%m-%d"]
 
 
 @trial_app.command("register")
@@ -92,6 +94,34 @@ def vendor_results(home: HomeOption = DEFAULT_HOME) -> None:
     from shadow.wiring.servers import run_vendor_result_listener
 
     run_vendor_result_listener(Home(home), _ready("vendor-results"))
+
+
+@app.command()
+def reconcile(
+    site: Annotated[str, typer.Argument(help="The site whose archive is asked.")],
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=DAY, help="First day; else the last days.")
+    ] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="Last day, included.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Ask a site's archive what it had for the trial, and put on record what never reached us."""
+    from shadow.supervision.archives import run_reconcile
+
+    raise typer.Exit(run_reconcile(Home(home), site, _days(first, last), Console()))
+
+
+@app.command()
+def backfill(
+    site: Annotated[str, typer.Argument(help="The site whose archive is asked.")],
+    first: Annotated[datetime, typer.Option("--from", formats=DAY, help="First day.")],
+    last: Annotated[datetime, typer.Option("--to", formats=DAY, help="Last day, included.")],
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Fetch the studies of these days that never reached us; what is fetched after its report counts as late."""
+    from shadow.supervision.archives import run_backfill
+
+    raise typer.Exit(run_backfill(Home(home), site, _days(first, last) or (), Console()))
 
 
 @app.command()
@@ -231,6 +261,17 @@ def demo(
         leave=exit_when_done,
     )
     raise typer.Exit(run_demonstration(settings, Console()))
+
+
+def _days(first: datetime | None, last: datetime | None) -> tuple[date, ...] | None:
+    from shadow.wiring.archives import days_between
+
+    if first is None and last is None:
+        return None
+    begin, end = first or last, last or first
+    assert begin is not None
+    assert end is not None
+    return days_between(begin.date(), end.date())
 
 
 def _ready(name: str) -> Callable[[], None]:

@@ -57,6 +57,11 @@ def every_minute() -> CronTriggerTimetable:
     return CronTriggerTimetable("* * * * *", timezone="UTC")
 
 
+def nightly() -> CronTriggerTimetable:
+    """When routers and archives have little to do. A run that was missed is made up by the next one's days."""
+    return CronTriggerTimetable("30 3 * * *", timezone="UTC")
+
+
 def every_five_minutes() -> CronTriggerTimetable:
     """The safety net below a queue's doorbell, which rings again by itself after half a minute."""
     return CronTriggerTimetable("*/5 * * * *", timezone="UTC")

@@ -9,6 +9,7 @@
     │   ├── MigrationEdited         a migration file changed after it was applied
     │   ├── VaultLocked             the key file is missing, readable by others, or not the vault's
     │   └── LaneBusy                another process holds this lane of work; try again later
+    ├── ArchiveUnavailable          a router or PACS does not answer a question; ask again later
     ├── NotEvaluable                one study has no result, for a counted reason; it stays in the denominator
     ├── UnreadableInstance          one DICOM file cannot be read; its neighbours go on
     ├── ModelContractError          the model's files do not keep what model.toml promises
@@ -59,6 +60,10 @@ class VaultLocked(StoreError):
 
 class LaneBusy(StoreError):
     """Another process holds this lane of work."""
+
+
+class ArchiveUnavailable(ShadowError):
+    """A router or PACS that was asked what it has does not answer, or refuses."""
 
 
 class NotEvaluable(ShadowError):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shadow.index_test.study_header import StudyHeader
-from shadow.protocol.trial import TrialProtocol
+from shadow.protocol.trial import Eligibility, TrialProtocol
 
 
 class ExclusionReason(StrEnum):
@@ -30,6 +30,14 @@ class Exclusion:
 
     reason: str
     detail: str
+
+
+def description_is_admitted(study_description: str, rules: Eligibility) -> bool:
+    """Whether a Study Description (0008,1030) holds one of the protocol's words and none of those it forbids."""
+    description = study_description.upper()
+    if any(word in description for word in rules.study_description_none):
+        return False
+    return any(word in description for word in rules.study_description_any)
 
 
 def exclusion_of(header: StudyHeader, protocol: TrialProtocol, *, site_is_known: bool) -> Exclusion | None:

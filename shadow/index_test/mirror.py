@@ -169,6 +169,11 @@ class Mirror:
             revision = 1 if latest is None else latest.revision + 1
             self._open[study_key] = _OpenRevision(revision, title, first_received_at, present)
             self._completion.touch(study_key, now, None)
+        return self.unreported()
+
+    def unreported(self) -> list[Arrival]:
+        """What lies in the spool unsorted, whoever put it there: a fetch from an archive reports nothing."""
+        now = time.monotonic()
         return [Arrival(title, file, now) for title, file in self._spool.waiting()]
 
     def sort(self, arrival: Arrival) -> None:

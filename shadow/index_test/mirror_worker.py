@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 SECONDS_UNTIL_NEXT_ATTEMPT = 1.0
 SECONDS_BETWEEN_SHED_ENTRIES = 10.0
+SECONDS_BETWEEN_LOOKS_AT_THE_SPOOL = 5.0
 TITLES_RECORDED_A_DAY = 100
 
 
@@ -39,6 +40,7 @@ class MirrorWorker:
         self._record = record
         self._recorded: set[tuple[str, str, str]] = set()
         self._unfinished: list[Report] = list(mirror.recover())
+        self._look_at = time.monotonic() + SECONDS_BETWEEN_LOOKS_AT_THE_SPOOL
         self._shed: Counter[str] = Counter()
         self._shed_since = 0.0
 
@@ -46,6 +48,9 @@ class MirrorWorker:
         """Take every report there is, waiting up to `timeout` seconds for the first, then close studies."""
         refused = False
         unfinished, self._unfinished = self._unfinished, []
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + SECONDS_BETWEEN_LOOKS_AT_THE_SPOOL
+            unfinished += [one for one in self._mirror.unreported() if one.file not in _files(unfinished)]
         for report in (*unfinished, *self._reported(0.0 if unfinished else timeout)):
             try:
                 self._take(report)
@@ -126,3 +131,7 @@ class MirrorWorker:
         identifier = f"association:{digest[:16]}:{rejected.reason}:{day}"
         self._record([Audited(identifier, ACTOR, "association_rejected", digest, rejected.reason)])
         self._recorded.add(entry)
+
+
+def _files(reports: Sequence[Report]) -> frozenset[str]:
+    return frozenset(one.file for one in reports if isinstance(one, Arrival))

@@ -23,10 +23,12 @@ import re
 import struct
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 from urllib.parse import quote, unquote
 
 from shadow.domain.errors import SetupError
@@ -70,38 +72,30 @@ class Offer:
     transfer_syntax_uid: str
 
 
-class Spool:
-    """One trial's spool. `begin` may be called from many threads; opening takes the folder's only lock.
+class Inlet:
+    """Where objects are written as they come: one folder a calling AE title. `begin` may be called from many threads.
 
-    Raises:
-        SetupError: another process has this spool open.
+    Args:
+        arrived: the folder of these folders.
+        calling_ae_titles: each gets one.
+        minimum_free_bytes: below this nothing is taken.
+        maximum_object_bytes: larger objects are refused.
     """
 
     def __init__(
-        self,
-        root: Path,
-        calling_ae_titles: tuple[str, ...],
-        *,
-        minimum_free_bytes: int,
-        maximum_object_bytes: int,
+        self, arrived: Path, calling_ae_titles: Sequence[str], *, minimum_free_bytes: int, maximum_object_bytes: int
     ) -> None:
-        self.arrived, self.studies = root / "arrived", root / "studies"
-        self.open_revisions, self.quarantine = root / "open", root / "quarantine"
-        for folder in (root, self.arrived, self.studies, self.open_revisions, self.quarantine):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._root = root
-        self._lock = _lock(root / ".lock")
+        self.arrived = arrived
         self.maximum_object_bytes = maximum_object_bytes
         self._part_number = itertools.count()
-        self._space = _FreeSpace(root, minimum_free_bytes)
+        arrived.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._space = _FreeSpace(arrived, minimum_free_bytes)
         for title in calling_ae_titles:
             self.arrived_from(title).mkdir(mode=0o700, exist_ok=True)
-        self._delete_unacknowledged()
         self._folders = {title: _open_folder(self.arrived_from(title)) for title in calling_ae_titles}
-        for folder in (self.arrived, root):
-            sync_folder(folder)
+        sync_folder(arrived)
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -110,8 +104,8 @@ class Spool:
         self.close()
 
     def close(self) -> None:
-        """Release the folders and the lock."""
-        for descriptor in (*self._folders.values(), self._lock):
+        """Release the folders."""
+        for descriptor in self._folders.values():
             os.close(descriptor)
         self._folders = {}
 
@@ -145,6 +139,42 @@ class Spool:
         incoming.write(data_set)
         return incoming.finish()
 
+
+class Spool(Inlet):
+    """One trial's spool; opening takes the folder's only lock.
+
+    Raises:
+        SetupError: another process has this spool open.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        calling_ae_titles: tuple[str, ...],
+        *,
+        minimum_free_bytes: int,
+        maximum_object_bytes: int,
+    ) -> None:
+        self.studies = root / "studies"
+        self.open_revisions, self.quarantine = root / "open", root / "quarantine"
+        for folder in (root, self.studies, self.open_revisions, self.quarantine):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = _lock(root / ".lock")
+        for part in root.glob("arrived/*/*.part"):
+            part.unlink()  # never acknowledged
+        super().__init__(
+            root / "arrived",
+            calling_ae_titles,
+            minimum_free_bytes=minimum_free_bytes,
+            maximum_object_bytes=maximum_object_bytes,
+        )
+        sync_folder(root)
+
+    def close(self) -> None:
+        """Release the folders and the lock."""
+        super().close()
+        os.close(self._lock)
+
     def waiting(self) -> list[tuple[str, str]]:
         """Calling AE title and name of every file not yet sorted, in the order of arrival."""
         found = [
@@ -155,10 +185,6 @@ class Spool:
         ]
         return [(title, name) for _, title, name in sorted(found)]
 
-    def _delete_unacknowledged(self) -> None:
-        for part in self.arrived.glob("*/*.part"):
-            part.unlink()
-
 
 class Incoming:
     """One object on its way to the disk. One thread uses it, and ends it with `finish` or `discard`.
@@ -168,7 +194,7 @@ class Incoming:
 
     __slots__ = ("_checked_at", "_digest", "_file", "_folder", "_offer", "_part", "_receipt", "_size", "_spool")
 
-    def __init__(self, spool: Spool, offer: Offer, receipt: Receipt) -> None:
+    def __init__(self, spool: Inlet, offer: Offer, receipt: Receipt) -> None:
         self._spool, self._offer, self._receipt = spool, offer, receipt
         self._size = self._checked_at = 0
         self._file: int | None = None

@@ -6,13 +6,14 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.uid import CTImageStorage
 
 from shadow.domain.shift import local_instant
+from shadow.index_test.dicom_time import parsed_date, parsed_offset, parsed_time
 from shadow.index_test.instance import Instance
 
 IDENTITY_KEYWORDS = (
@@ -138,10 +139,10 @@ def _decoded(instance: Instance, keyword: str) -> str:
 
 def _acquired_at(instance: Instance, zone: ZoneInfo | None) -> datetime | None:
     """Acquisition Date and Time, else Study Date and Time, in UTC; None where neither can be read."""
-    offset = _offset(instance.text("TimezoneOffsetFromUTC"))
+    offset = parsed_offset(instance.text("TimezoneOffsetFromUTC"))
     for kind in ("Acquisition", "Study"):
-        day = _date(instance.text(f"{kind}Date"))
-        wall_clock = _time(instance.text(f"{kind}Time"))
+        day = parsed_date(instance.text(f"{kind}Date"))
+        wall_clock = parsed_time(instance.text(f"{kind}Time"))
         if day is None or wall_clock is None:
             continue
         try:
@@ -154,44 +155,12 @@ def _acquired_at(instance: Instance, zone: ZoneInfo | None) -> datetime | None:
     return None
 
 
-def _offset(text: str) -> timedelta | None:
-    """Timezone Offset From UTC (0008,0201): +hhmm or -hhmm, within -1200 and +1400 (PS3.3 C.12.1.1.8)."""
-    if len(text) != 5 or text[0] not in "+-" or not text[1:].isdecimal():
-        return None
-    minutes = int(text[1:3]) * 60 + int(text[3:])
-    if minutes > 14 * 60:
-        return None
-    return timedelta(minutes=-minutes if text[0] == "-" else minutes)
-
-
-def _date(text: str) -> date | None:
-    digits = text.replace(".", "")
-    if len(digits) != 8 or not digits.isdecimal():
-        return None
-    try:
-        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
-    except ValueError:
-        return None
-
-
-def _time(text: str) -> time | None:
-    """DICOM TM: HHMMSS.FFFFFF, the later parts optional, colons as in ACR-NEMA; a leap second is the last one."""
-    digits, _, fraction = text.replace(":", "").partition(".")
-    if len(digits) not in (2, 4, 6) or not digits.isdecimal() or (fraction and not fraction.isdecimal()):
-        return None
-    parts = [int(digits[start : start + 2]) for start in range(0, len(digits), 2)] + [0, 0]
-    try:
-        return time(parts[0], parts[1], min(parts[2], 59), int(fraction[:6].ljust(6, "0")) if fraction else 0)
-    except ValueError:
-        return None
-
-
 def _age_years(instance: Instance, acquired_at: datetime | None) -> int | None:
     text = instance.text("PatientAge").upper()
     if len(text) == 4 and text[:3].isdecimal() and text[3] in "DWMY":
         years = {"D": _DAYS, "W": _WEEKS, "M": _MONTHS, "Y": 1}[text[3]]
         return int(text[:3]) // years
-    born = _date(instance.text("PatientBirthDate"))
+    born = parsed_date(instance.text("PatientBirthDate"))
     if born is None or acquired_at is None or born > acquired_at.date():
         return None
     day = acquired_at.date()

@@ -90,6 +90,52 @@ class Receiver:
                 raise ValueError(f"allowed_addresses: {error}; write a network such as 10.1.2.0/24") from error
 
 
+class Retrieve(StrEnum):
+    """How a study is fetched from an archive."""
+
+    C_GET = "c-get"
+    C_MOVE = "c-move"
+    WADO = "wado"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivePeer:
+    """A router or PACS that is asked what it had for the trial, and fetched from where someone orders it.
+
+    Attributes:
+        site: the site whose studies it has.
+        ae_title, host, port: of its query/retrieve service; empty where only DICOMweb is used.
+        url: base of its DICOMweb service, for example `https://pacs.example/dicom-web`; empty where DIMSE is used.
+        token_file: a file with a bearer token for DICOMweb; empty sends none.
+        retrieve: `c-get` and `wado` fetch on a connection of ours; `c-move` asks it to send to our receiver.
+        settle_hours: a study younger than this may still be on its way, and is asked about the next night.
+        lookback_days: how far back each night asks.
+        ask_instance_count: whether a study that has gone quiet waits until it holds as many instances as this
+            archive says it has. It only ever delays, until the cap.
+    """
+
+    site: str
+    ae_title: str = ""
+    host: str = LOOPBACK
+    port: int = 104
+    url: str = ""
+    token_file: str = ""
+    retrieve: Retrieve = Retrieve.C_GET
+    settle_hours: float = 12.0
+    lookback_days: int = 7
+    ask_instance_count: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.ae_title and not self.url:
+            raise ValueError("ae_title: is missing; name a query/retrieve service, or a DICOMweb url")
+        if self.url and not self.url.startswith(("http://", "https://")):
+            raise ValueError("url: must begin with http:// or https://")
+        if self.retrieve is Retrieve.WADO and not self.url:
+            raise ValueError("retrieve: wado needs a url")
+        if self.retrieve is not Retrieve.WADO and not self.ae_title:
+            raise ValueError(f"retrieve: {self.retrieve} needs an ae_title; DICOMweb fetches by wado")
+
+
 @dataclass(frozen=True, slots=True)
 class ReportListener:
     """The MLLP listener."""
@@ -160,6 +206,11 @@ class Deployment:
     dashboard: Dashboard = field(default_factory=Dashboard)
     scheduler: Scheduler = field(default_factory=Scheduler)
     notifications: Notifications = field(default_factory=Notifications)
+    archives: tuple[ArchivePeer, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len({one.site for one in self.archives}) != len(self.archives):
+            raise ValueError("archives: two of them have the same site")
 
 
 def read_deployment(path: Path) -> Deployment:

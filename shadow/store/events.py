@@ -30,6 +30,7 @@ class Kind(StrEnum):
     VENDOR_RESULT = "vendor_result"
     REPORT_VERSION = "report_version"
     LABEL = "label"
+    ARCHIVE_STUDY = "archive_study"
     ALARM = "alarm"
     ASSESSMENT = "assessment"
     AUDIT = "audit"
@@ -386,6 +387,45 @@ class AssessmentPublished:
     def subject(self) -> str:
         """The snapshot."""
         return self.snapshot_sha256
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveStudyListed:
+    """The archive lists a study that the protocol admits, old enough to have reached us. The first listing stands.
+
+    Attributes:
+        study_key: keyed pseudonym of (0020,000D), the same that a received study has.
+        accession_key: of (0008,0050); None where the archive gives none.
+        site: whose archive was asked.
+        scanner, shift: where the study did not reach us, by the archive's own words; empty where it did.
+        acquired_at: Study Date and Time by the site's clock, UTC.
+        listed_at: the trial's clock when it was listed.
+        received: whether the study was on record here when it was listed.
+        instances_listed: Number of Study Related Instances (0020,1208), or None.
+        instances_received: those on record here, 0 where there are none.
+    """
+
+    KIND: ClassVar[Kind] = Kind.ARCHIVE_STUDY
+    study_key: str
+    accession_key: str | None
+    site: str
+    scanner: str
+    shift: str
+    acquired_at: datetime
+    listed_at: datetime
+    received: bool
+    instances_listed: int | None
+    instances_received: int
+
+    @property
+    def key(self) -> str:
+        """One event a study."""
+        return self.study_key
+
+    @property
+    def subject(self) -> str:
+        """The study."""
+        return self.study_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ def test_there_are_dag_files() -> None:
         "shadow_reports",
         "shadow_assessment",
         "shadow_vendor_results",
+        "shadow_reconciliation",
     }
 
 
@@ -104,6 +105,7 @@ def test_airflow_reads_every_dag_file(tmp_path: Path) -> None:
         ("shadow_inference", "run_model"),
         ("shadow_reports", "receive_reports"),
         ("shadow_vendor_results", "lock_results"),
+        ("shadow_reconciliation", "reconcile"),
         ("shadow_assessment", "publish"),
         ("shadow_assessment", "notify"),
     }

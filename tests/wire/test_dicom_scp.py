@@ -80,9 +80,9 @@ class Running:
     def audits(self, action: str) -> list[Audited]:
         return [one for one in self.recorded if isinstance(one, Audited) and one.action == action]
 
-    def manifest(self, study: str, revision: int = 1) -> StudyManifest:
+    def manifest(self, study: str, revision: int = 1, seconds: float = 10.0) -> StudyManifest:
         path = manifest_path(self.spool, PSEUDONYMISER.study_key(study), revision)
-        until(path.exists)
+        until(path.exists, seconds)
         return read_manifest(path)
 
 
@@ -94,12 +94,14 @@ def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 
 
 @contextmanager
-def mirror_at_work(folder: Path, settings: Receiver) -> Iterator[Running]:
+def mirror_at_work(
+    folder: Path, settings: Receiver, titles: tuple[str, ...] = (ROUTER, "../PEER/..")
+) -> Iterator[Running]:
     limits = {
         "minimum_free_bytes": settings.minimum_free_bytes,
         "maximum_object_bytes": settings.maximum_object_bytes,
     }
-    with Spool(folder / "spool", (ROUTER, "../PEER/.."), **limits) as spool:
+    with Spool(folder / "spool", titles, **limits) as spool:
         inbox: SimpleQueue[Report] = SimpleQueue()
         recorded: list[Event] = []
 
@@ -119,7 +121,7 @@ def mirror_at_work(folder: Path, settings: Receiver) -> Iterator[Running]:
             while not stopping.is_set():
                 worker.work(0.02)
 
-        with StorageScp(settings, (ROUTER, "../PEER/.."), spool, report) as scp:
+        with StorageScp(settings, titles, spool, report) as scp:
             running = Running(scp, folder / "spool", admission, recorded=recorded)
             thread = threading.Thread(target=work)
             thread.start()

@@ -79,14 +79,17 @@ def ignore(events: object) -> None:
 
 @contextmanager
 def at_work(
-    folder: Path, router: Router, implementation: Implementation = Implementation.STREAMING
+    folder: Path,
+    router: Router,
+    implementation: Implementation = Implementation.STREAMING,
+    titles: tuple[str, ...] = (ROUTER, "STRANGER"),
+    peer_title: str = ROUTER,
 ) -> Iterator[StorageScp]:
     """The receiver, its mirror and its desk, as the process runs them."""
-    peers = (CommitmentPeer(ROUTER, "127.0.0.1", router.port),)
+    peers = (CommitmentPeer(peer_title, "127.0.0.1", router.port),)
     stopping = threading.Event()
     inbox: SimpleQueue[Report] = SimpleQueue()
     root = folder / "spool"
-    titles = (ROUTER, "STRANGER")
     with (
         Spool(root, titles, minimum_free_bytes=0, maximum_object_bytes=1 << 30) as spool,
         SpoolIndex(root) as index,

@@ -1,0 +1,38 @@
+"""Dates, times and offsets as DICOM writes them (PS3.5 section 6.2)."""
+
+from __future__ import annotations
+
+from datetime import date, time, timedelta
+
+
+def parsed_offset(text: str) -> timedelta | None:
+    """Timezone Offset From UTC (0008,0201): +hhmm or -hhmm, within -1200 and +1400 (PS3.3 C.12.1.1.8)."""
+    if len(text) != 5 or text[0] not in "+-" or not text[1:].isdecimal():
+        return None
+    minutes = int(text[1:3]) * 60 + int(text[3:])
+    if minutes > 14 * 60:
+        return None
+    return timedelta(minutes=-minutes if text[0] == "-" else minutes)
+
+
+def parsed_date(text: str) -> date | None:
+    """A DICOM date (DA): YYYYMMDD, dots as in ACR-NEMA; None where it is none."""
+    digits = text.replace(".", "")
+    if len(digits) != 8 or not digits.isdecimal():
+        return None
+    try:
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    except ValueError:
+        return None
+
+
+def parsed_time(text: str) -> time | None:
+    """DICOM TM: HHMMSS.FFFFFF, the later parts optional, colons as in ACR-NEMA; a leap second is the last one."""
+    digits, _, fraction = text.replace(":", "").partition(".")
+    if len(digits) not in (2, 4, 6) or not digits.isdecimal() or (fraction and not fraction.isdecimal()):
+        return None
+    parts = [int(digits[start : start + 2]) for start in range(0, len(digits), 2)] + [0, 0]
+    try:
+        return time(parts[0], parts[1], min(parts[2], 59), int(fraction[:6].ljust(6, "0")) if fraction else 0)
+    except ValueError:
+        return None
