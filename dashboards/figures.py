@@ -40,12 +40,12 @@ def percent(share: float) -> str:
     """A share as a whole percentage; only none is 0% and only all is 100%.
 
     >>> percent(0.614), percent(0.999), percent(0.001), percent(1.0)
-    ('61%', '>99%', '<1%', '100%')
+    ('61%', 'over 99%', 'under 1%', '100%')
     """
     if 0.0 < share < 0.005:
-        return "<1%"
+        return "under 1%"
     if 0.995 <= share < 1.0:
-        return ">99%"
+        return "over 99%"
     return f"{share:.0%}"
 
 

@@ -204,6 +204,42 @@ def why_no_alarm(snapshot: Snapshot, monitor: Monitor) -> str:
     )
 
 
+def arrival(snapshot: Snapshot) -> str:
+    """Whether every study that should have come did, and who was asked; it says so where nobody was."""
+    arrived = snapshot.completeness
+    if arrived is None:
+        return (
+            "No router or PACS has been asked what it had, so nobody knows. A scanner that never routes its studies "
+            "to us would not show on any page. Name the sites' archives in the deployment file."
+        )
+    answered = [one.asked_until for one in arrived.asked if one.asked_until is not None]
+    silent = sum(one.days_without_answer for one in arrived.asked)
+    labels = {one.site: one.label for one in arrived.rows if one.dimension == "site"}
+    names = " and ".join(labels.get(one.site, one.site) for one in arrived.asked)
+    if not answered:
+        return f"The archives of {names} were asked and have never answered: nobody knows what did not reach us."
+    total = arrived.rows[0]
+    asked = f"asked up to {min(answered):%d %b %Y}: {names}"
+    lead = (
+        f"Of {figures.number_of(total.listed, 'study', 'studies')} that the archives list for this trial ({asked}), "
+        f"{figures.counted(total.received.count)} reached us by themselves"
+    )
+    rest = "."
+    if total.later or total.never:
+        rest = f", {figures.counted(total.later)} came later and {figures.counted(total.never)} never came."
+    if arrived.alarms:
+        rest += f" **Alarm: not all studies arrive from {'; '.join(one.label for one in arrived.alarms)}.**"
+    elif arrived.monitoring is None:
+        rest += " The protocol sets no floor, so nothing alarms."
+    if arrived.short_of_instances:
+        rest += (
+            f" {figures.number_of(arrived.short_of_instances, 'study', 'studies')} came with fewer images than listed."
+        )
+    if silent:
+        rest += f" {figures.number_of(silent, 'day has', 'days have')} no answer."
+    return lead + rest
+
+
 def exploration(snapshot: Snapshot) -> str:
     """Where misses gather, in counts and with its chance; says so where nothing stands out."""
     explored = snapshot.exploration

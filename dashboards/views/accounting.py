@@ -10,7 +10,7 @@ from dashboards.access import CASE_READERS, EVERYONE, require
 from dashboards.boxes import Box
 from dashboards.components.page_frame import opening
 from dashboards.components.study_flow import study_flow
-from shadow.assessment.snapshot import Flow, Reason
+from shadow.assessment.snapshot import Flow, MonitorState, Reason
 from shadow.assessment.snapshot_file import Published
 from shadow.store.accounts import Role
 
@@ -53,6 +53,7 @@ def render(published: Published, role: Role) -> None:
             selected=selected,
             on_selected_change=_take_selection,
         )
+    _arrival(published)
     _reports(flow)
     with st.expander("Show as table"):
         st.table(pd.DataFrame(_table(flow)), hide_index=True, border="horizontal", alt="The study flow as a table")
@@ -118,6 +119,33 @@ def _list_title(box: Box) -> str:
     return f"Report: {box.title.lower()}" if box in boxes.BY_REFERENCE else box.title
 
 
+def _arrival(published: Published) -> None:
+    """Whether every study that the archives list reached us."""
+    st.subheader("And every study that should have come?", anchor=False)
+    snapshot = published.snapshot
+    st.markdown(sentences.arrival(snapshot))
+    arrived = snapshot.completeness
+    if arrived is None:
+        return
+    alarms = {one.label for one in arrived.alarms}
+    monitors = arrived.monitoring.monitors if arrived.monitoring else ()
+    watched = {one.label for one in monitors if one.state is MonitorState.WATCH}
+    rows = [
+        {
+            "Group": one.label,
+            "Reached us": figures.estimate(one.received),
+            "95% CI": figures.interval(one.received.lower, one.received.upper),
+            "n": figures.share(one.received),
+            "Came later": figures.counted(one.later),
+            "Never came": figures.counted(one.never),
+            "Monitor": "▼ alarm" if one.label in alarms else "watch" if one.label in watched else "",
+        }
+        for one in arrived.rows
+        if one.dimension != "cell" or one.received.count < one.listed
+    ]
+    st.table(pd.DataFrame(rows), hide_index=True, border="horizontal", alt="Studies listed by the archives, by group")
+
+
 def _reports(flow: Flow) -> None:
     """What came in beside the studies: reports, and what could not be read."""
     st.subheader("And every report?", anchor=False)
@@ -181,5 +209,8 @@ def _how_to_read(published: Published) -> str:
   final report yet. Pending is not negative.
 - **Found and missed** divide the studies that are reported present; **cleared and flagged** those reported absent.
   *No result* is a late, failed or awaited result: it counts as a miss, or as a false alert.
+- The table of those that should have come shows every site and scanner, and each shift from which any is missing.
+- **Should have come** is what each site's router or PACS lists for the trial's rules, asked every night. A study that
+  came after it was listed, or was fetched by hand, counts as missing there: its route had failed.
 - No study is listed before its report is final, so that nobody can carry an AI result into a report.
 """

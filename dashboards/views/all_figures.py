@@ -81,6 +81,7 @@ def _delayed(delayed: DelayedReports, snapshot: Snapshot) -> None:
                 "Scanner and shift": one.label,
                 "Found": f"{figures.counted(one.found)} of {figures.counted(one.present)}",
                 "Pending": figures.counted(one.pending),
+                "Never came": figures.counted(one.never),
                 "Sensitivity ends between": figures.interval(one.lowest, one.highest),
             }
             for one in delayed.cells

@@ -52,6 +52,8 @@ def _verdict_card(snapshot: Snapshot) -> None:
             return
         st.markdown(f"### {status_icon(answer.verdict)} {answer.headline}")
         st.markdown(sentences.worst_cell(snapshot))
+        if snapshot.completeness is not None and snapshot.completeness.alarms:
+            st.markdown(sentences.arrival(snapshot))
         if snapshot.monitoring.alarms:
             st.markdown(sentences.alarms(snapshot))
         if answer.sentence:

@@ -8,13 +8,15 @@ import numpy as np
 
 from shadow.assessment.analysed import AnalysedCases
 from shadow.assessment.evidence import DelayedReports, PendingBounds, ReferenceWhatIf, ShiftTurnaround
-from shadow.assessment.snapshot import Group
+from shadow.assessment.snapshot import Completeness, Group
 from shadow.assessment.statistics.delayed_labels import Turnaround, turnaround, weighted_sensitivity
 from shadow.assessment.statistics.reference_error import pending_bounds
 from shadow.protocol.trial import TrialProtocol
 
 
-def delayed_reports(cases: AnalysedCases, cells: Sequence[Group], protocol: TrialProtocol) -> DelayedReports:
+def delayed_reports(
+    cases: AnalysedCases, cells: Sequence[Group], protocol: TrialProtocol, arrived: Completeness | None = None
+) -> DelayedReports:
     """Sensitivity weighted by turnaround, turnaround by shift, and bounds for the pending of each cell.
 
     A report that precedes its study is counted as there at once.
@@ -36,7 +38,10 @@ def delayed_reports(cases: AnalysedCases, cells: Sequence[Group], protocol: Tria
                 _reached(curve, 0.9),
             )
         )
-    bounds = tuple(_bounds(cell, cases) for cell in cells)
+    bounds = tuple(
+        _bounds(cell, cases, arrived.never_from(cell.site, cell.scanner, cell.shift) if arrived else 0)
+        for cell in cells
+    )
     if not len(cases):
         return DelayedReports(None, None, None, None, 0, 0.0, days, (), bounds)
     found = weighted_sensitivity(cases.found, cases.present, delay, age, days)
@@ -80,12 +85,12 @@ def _reached(curve: Turnaround, share: float) -> float | None:
     return float(curve.days[there[0]]) if there.size else None
 
 
-def _bounds(cell: Group, cases: AnalysedCases) -> PendingBounds:
+def _bounds(cell: Group, cases: AnalysedCases, never: int) -> PendingBounds:
     rows = (cases.site == cell.site) & (cases.scanner == cell.scanner) & (cases.shift == cell.shift)
     found, present = int((rows & cases.present & cases.found).sum()), int((rows & cases.present).sum())
     flagged = int((rows & cases.pending & cases.found).sum())
     pending = int((rows & cases.pending).sum())
     if not present:
-        return PendingBounds(cell.label, found, present, pending, None, None)
-    limits = pending_bounds(found, present - found, flagged, pending - flagged)
-    return PendingBounds(cell.label, found, present, pending, limits.lower, limits.upper)
+        return PendingBounds(cell.label, found, present, pending, never, None, None)
+    limits = pending_bounds(found, present - found, flagged, pending - flagged + never)
+    return PendingBounds(cell.label, found, present, pending, never, limits.lower, limits.upper)

@@ -44,12 +44,16 @@ class ShiftTurnaround:
 
 @dataclass(frozen=True, slots=True)
 class PendingBounds:
-    """A cell's sensitivity over every outcome of its pending reports."""
+    """A cell's sensitivity over every outcome of its pending reports, and of its studies that never reached us.
+
+    `never`: studies that the archive lists and that are not here; they count as pending without a result.
+    """
 
     label: str
     found: int
     present: int
     pending: int
+    never: int
     lowest: float | None
     highest: float | None
 

@@ -14,7 +14,7 @@ from shadow.assessment.delayed_reports import delayed_reports, reference_what_if
 from shadow.assessment.evidence import Evidence, UnreadResult
 from shadow.assessment.input_drift import input_drift
 from shadow.assessment.score_calibration import score_calibration, threshold_what_if
-from shadow.assessment.snapshot import Group
+from shadow.assessment.snapshot import Completeness, Group
 from shadow.assessment.worklist import replay
 from shadow.protocol.site import Site
 from shadow.protocol.trial import TrialProtocol
@@ -31,6 +31,7 @@ def gather_evidence(
     unread: Sequence[UnreadResult],
     threshold: float,
     wait: float,
+    completeness: Completeness | None = None,
 ) -> Evidence:
     """Everything beside counts by group. `wait`: minutes until a study counts as complete."""
     analysis = protocol.analysis
@@ -40,7 +41,7 @@ def gather_evidence(
     calibration = score_calibration(cases)
     return Evidence(
         figures=champion_figures(cases, analysis),
-        delayed=delayed_reports(cases, cells, protocol),
+        delayed=delayed_reports(cases, cells, protocol, completeness),
         what_ifs=reference_what_ifs(overall.count, overall.of, analysis.reference_what_ifs, limits),
         calibration=calibration,
         thresholds=threshold_what_if(cases, threshold),

@@ -63,15 +63,22 @@ def alarm_events(monitoring: Monitoring, stream: str) -> list[AlarmRaised]:
 
 
 def watch_family(
-    cohorts: Cohorts, raised: Mapping[Place, Raised], sites: Sequence[Site], protocol: TrialProtocol
+    cohorts: Cohorts,
+    raised: Mapping[Place, Raised],
+    sites: Sequence[Site],
+    protocol: TrialProtocol,
+    floor: float | None = None,
 ) -> Monitoring:
     """Every declared group with its band, its evidence and its state.
 
     Groups that no site file declares are not in the family: what was not promised beforehand cannot alarm. An alarm
-    that was `raised` stands, also where a late report has since changed the evidence.
+    that was `raised` stands, also where a late report has since changed the evidence. `floor`: of sensitivity where
+    None.
     """
     promise = protocol.monitoring
-    rule = FamilyRule(promise.floor, promise.alpha, promise.horizon_weeks, promise.watch_weeks)
+    rule = FamilyRule(
+        promise.floor if floor is None else floor, promise.alpha, promise.horizon_weeks, promise.watch_weeks
+    )
     members = weighted_family(sites, promise.weights)
     mine = np.stack([cohorts.of(place) for place, _ in members])
     everyone = cohorts.of(("all", "", "", ""))

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from shadow.assessment.analysed import analysed_cases
 from shadow.assessment.cohorts import weekly_cohorts
 from shadow.assessment.comparison import read_challengers, read_unread
+from shadow.assessment.completeness import completeness
 from shadow.assessment.criteria import judge_criterion
 from shadow.assessment.evidence_of import gather_evidence
 from shadow.assessment.exploration import explore
@@ -68,6 +69,7 @@ def assess(
     raised = raised_alarms(connection, stream_of(protocol, model.threshold))
     groups = all_groups(count_groups(connection), cohorts, sites, protocol)
     cases = analysed_cases(connection, protocol, data_until, cohorts.closed)
+    arrived = completeness(connection, sites, protocol)
     return Snapshot(
         trial=protocol.identifier,
         trial_title=protocol.title,
@@ -90,6 +92,7 @@ def assess(
         criteria=tuple(judge_criterion(one, groups, protocol.target_condition_plural) for one in protocol.criteria),
         latency=latency(connection),
         monitoring=watch_family(cohorts, raised, sites, protocol),
+        completeness=arrived,
         exploration=explore(connection, groups, worst_cell_label(groups), protocol),
         evidence=gather_evidence(
             cases,
@@ -98,6 +101,7 @@ def assess(
             groups,
             sites,
             protocol,
+            completeness=arrived,
             unread=read_unread(connection),
             threshold=model.threshold,
             wait=completion_minutes,

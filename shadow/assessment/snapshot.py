@@ -353,6 +353,73 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveAsked:
+    """A site whose archive is asked what it had.
+
+    Attributes:
+        site: its identifier.
+        asked_until: the last day that it answered for, as 00:00 UTC; None where it never did.
+        days_without_answer: days that it was asked about and never answered for.
+    """
+
+    site: str
+    asked_until: datetime | None
+    days_without_answer: int
+
+
+@dataclass(frozen=True, slots=True)
+class CompletenessRow:
+    """Studies of a group that an archive lists and the protocol admits.
+
+    Attributes:
+        dimension, site, scanner, shift, label: as in `Group`.
+        listed: all of them.
+        later: those that were missing when they were listed, and came or were fetched since.
+        never: those that are missing still.
+        received: those that were here when they were listed, of all.
+    """
+
+    dimension: str
+    site: str
+    scanner: str
+    shift: str
+    label: str
+    listed: int
+    later: int
+    never: int
+    received: Proportion
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """Whether every study that should have reached us did.
+
+    Attributes:
+        asked: the sites whose archives are asked.
+        rows: all studies first, then sites, scanners and cells.
+        short_of_instances: received studies of which the archive listed more instances than were here.
+        monitoring: the family of monitors over the share received; None where the protocol sets no floor.
+    """
+
+    asked: tuple[ArchiveAsked, ...]
+    rows: tuple[CompletenessRow, ...]
+    short_of_instances: int
+    monitoring: Monitoring | None
+
+    def never_from(self, site: str, scanner: str, shift: str) -> int:
+        """Studies of a cell that never reached us."""
+        cell = (site, scanner, shift)
+        return sum(
+            one.never for one in self.rows if (one.dimension, one.site, one.scanner, one.shift) == ("cell", *cell)
+        )
+
+    @property
+    def alarms(self) -> tuple[Monitor, ...]:
+        """The monitors that have alarmed."""
+        return () if self.monitoring is None else self.monitoring.alarms
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One assessment. `sha256_of` its file names it.
 
@@ -367,6 +434,7 @@ class Snapshot:
         flow, groups, criteria, latency: the findings. `groups` holds dimension `all` first, then site,
             scanner, shift and cell, in the order of the site files.
         monitoring: the declared family under daily looks.
+        completeness: whether every study reached us; None where no archive has been asked.
         exploration: where misses gather.
         evidence: the champion's other figures, its rivals, trust in its score, drift and the worklist.
         sensitivity_if_pending: sensitivity over all studies whatever the pending reports will say; None without a
@@ -396,6 +464,7 @@ class Snapshot:
     criteria: tuple[CriterionResult, ...]
     latency: Latency
     monitoring: Monitoring
+    completeness: Completeness | None
     exploration: Exploration
     evidence: Evidence
     sensitivity_if_pending: Span | None

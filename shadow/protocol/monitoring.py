@@ -31,6 +31,22 @@ class FamilyWeights:
 
 
 @dataclass(frozen=True, slots=True)
+class Completeness:
+    """How it is watched that every eligible study reaches us, by what the sites' archives list.
+
+    Attributes:
+        floor: a group of which at least this share reaches us is healthy. Error rate, horizon and family are those
+            of the monitoring of sensitivity, a second time: P(any false alarm) is at most alpha for each of the two.
+    """
+
+    floor: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.floor < 1:
+            raise ValueError("floor: must lie between 0 and 1, for example 0.95")
+
+
+@dataclass(frozen=True, slots=True)
 class Monitoring:
     """How sensitivity is watched under daily looks (docs/statistics.md).
 

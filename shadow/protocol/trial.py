@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from shadow.protocol.analysis import Analysis
-from shadow.protocol.monitoring import Monitoring
+from shadow.protocol.monitoring import Completeness, Monitoring
 from shadow.protocol.reader import read_toml
 from shadow.protocol.vendor import VendorProduct
 
@@ -175,6 +175,7 @@ class TrialProtocol:
     criteria: tuple[Criterion, ...]
     monitoring: Monitoring
     analysis: Analysis = field(default_factory=Analysis)
+    completeness: Completeness | None = None
 
     def __post_init__(self) -> None:
         if sum(model.role is Role.CHAMPION for model in self.models) != 1:

@@ -43,6 +43,7 @@ def print_snapshot(published: Published, console: Console) -> None:
     _print_criteria(snapshot, console)
     console.print(f"\n{monitoring_sentence(snapshot)}", highlight=False)
     console.print(f"{exploration_sentence(snapshot)}\n", highlight=False)
+    console.print(arrival_sentence(snapshot), highlight=False)
     console.print(latency_sentence(snapshot), highlight=False)
     for problem in (
         *snapshot.flow.broken_sums(),
@@ -100,6 +101,23 @@ def exploration_sentence(snapshot: Snapshot) -> str:
         f"{lead} {', '.join(first.conditions)}: {first.missed} of {first.positives} missed, elsewhere "
         f"{first.rest_missed} of {first.rest_positives} (adjusted p {first.adjusted_p:.3f}, "
         f"{snapshot.exploration.looked_at} slices looked at)."
+    )
+
+
+def arrival_sentence(snapshot: Snapshot) -> str:
+    """Whether what the archives list reached us."""
+    arrived = snapshot.completeness
+    if arrived is None:
+        return "No archive has been asked what never reached us."
+    total = arrived.rows[0]
+    alarm = (
+        f" ALARM: not all studies arrive from {'; '.join(one.label for one in arrived.alarms)}."
+        if arrived.alarms
+        else ""
+    )
+    return (
+        f"Of {total.listed} studies that the archives list, {total.received.count} reached us, {total.later} came "
+        f"later, {total.never} never came.{alarm}"
     )
 
 

@@ -40,20 +40,34 @@ def tell_of_alarms(trial: Trial) -> int:
         OSError: a way of telling fails; what was told before is on record and not told again.
     """
     from shadow.adapters.notify import channels
-    from shadow.assessment.monitors import stream_of
 
     ways, newest, sent = channels(trial.deployment.notifications), _newest(trial), 0
     if newest is None or not ways:
         return 0
     with trial.open_ledger() as ledger:
-        for alarm in newest.snapshot.monitoring.alarms:
+        for stream, alarm, words in _alarms(trial, newest):
             for name, tell in ways.items():
-                told = _told(stream_of(trial.protocol, newest.snapshot.threshold), alarm, name)
+                told = _told(stream, alarm, name)
                 if not ledger.known(Kind.AUDIT, [told.key]):
-                    tell(*_words(newest, alarm))
+                    tell(*words)
                     ledger.append([told])
                     sent += 1
     return sent
+
+
+def _alarms(trial: Trial, published: Published) -> Iterator[tuple[str, Monitor, tuple[str, str]]]:
+    """Stream, alarm, and subject and text to tell it with."""
+    from shadow.assessment.completeness import completeness_stream
+    from shadow.assessment.monitors import stream_of
+
+    snapshot = published.snapshot
+    for alarm in snapshot.monitoring.alarms:
+        yield stream_of(trial.protocol, snapshot.threshold), alarm, _words(published, alarm)
+    arrived = snapshot.completeness
+    if arrived is not None and arrived.monitoring is not None:
+        for alarm in arrived.alarms:
+            words = _words_of_missing(published, alarm, arrived.monitoring.floor)
+            yield completeness_stream(arrived.monitoring.floor), alarm, words
 
 
 def _told(stream: str, alarm: Monitor, way: str) -> Audited:
@@ -77,8 +91,22 @@ def _words(published: Published, alarm: Monitor) -> tuple[str, str]:
     return subject, text
 
 
+def _words_of_missing(published: Published, alarm: Monitor, floor: float) -> tuple[str, str]:
+    """The same for studies that do not reach us."""
+    assert alarm.alarm_week is not None
+    subject = f"Silent trial {published.snapshot.trial}: not all studies of {alarm.label} arrive"
+    text = (
+        f"{published.snapshot.trial_title}\n\n{alarm.label} is {alarm.alarm_reason} since the week of "
+        f"{alarm.alarm_week:%d %b %Y}: of {alarm.present} studies that the archive lists, {alarm.found} reached us. "
+        f"The floor is {floor:.0%}. Check the routing of this scanner before you read its sensitivity.\n\n"
+        f"Snapshot {published.sha256[:8]}; see the page Case accounting. The alarm stands until it is answered.\n"
+    )
+    return subject, text
+
+
 def assess_trial(trial: Trial) -> Published | None:
     """Export the ledger, assess, publish; None where nothing has happened since the newest snapshot."""
+    from shadow.assessment.completeness import completeness_stream
     from shadow.assessment.monitors import alarm_events, stream_of
     from shadow.assessment.publish import ModelAssessed, assess, publish
     from shadow.store.events import AssessmentPublished
@@ -114,6 +142,9 @@ def assess_trial(trial: Trial) -> Published | None:
             )
             published = publish(trial.home.snapshots, snapshot, connection)
         alarms = alarm_events(snapshot.monitoring, stream_of(trial.protocol, contract.threshold))
+        if snapshot.completeness is not None and snapshot.completeness.monitoring is not None:
+            watched = snapshot.completeness.monitoring
+            alarms += alarm_events(watched, completeness_stream(watched.floor))
         known = ledger.known(Kind.ALARM, [one.key for one in alarms])
         ledger.append([one for one in alarms if one.key not in known])
         ledger.append([AssessmentPublished(published.sha256, snapshot.ledger_seq, snapshot.ledger_hash)])

@@ -11,7 +11,7 @@ import functools
 import json
 import random
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from shadow.assessment.analysed import AnalysedCases
 from shadow.assessment.cohorts import Cohorts
 from shadow.assessment.comparison import ChallengerAnswers
+from shadow.assessment.completeness import completeness
 from shadow.assessment.criteria import judge_criterion
 from shadow.assessment.evidence import UnreadResult
 from shadow.assessment.evidence_of import gather_evidence
@@ -30,6 +31,7 @@ from shadow.assessment.flow import sensitivity_if_pending
 from shadow.assessment.linkage import CaseCounts
 from shadow.assessment.monitors import watch_family
 from shadow.assessment.snapshot import (
+    Completeness,
     Exploration,
     ExploredSlice,
     Flow,
@@ -43,9 +45,11 @@ from shadow.assessment.snapshot import (
 )
 from shadow.assessment.snapshot_file import CASES_FILE, POINTER_FILE, SNAPSHOT_FILE, Published, sha256_of, to_bytes
 from shadow.assessment.subgroups import all_groups, worst_cell_label
+from shadow.protocol.monitoring import Completeness as CompletenessRule
 from shadow.protocol.site import read_site
 from shadow.protocol.trial import ModelUnderTrial, Role, read_trial
 from shadow.protocol.vendor import ResultCoding, VendorProduct
+from shadow.store.lake import in_memory
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PROTOCOL = read_trial(CONFIGS / "trials" / "demo-head-ct.toml")
@@ -66,6 +70,10 @@ POSITIVES: dict[str, dict[str, tuple[int, int, int]]] = {
 }
 NEGATIVES_PER_CELL = 78
 PENDING_PER_CELL = 6
+ALARM_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("stream", "dimension", "site", "scanner", "shift", "reason")]
+    + [("week", pa.timestamp("us", "UTC")), ("seq", pa.int64())]
+)
 STUDIES_AT_MOST = 1540
 
 
@@ -261,6 +269,7 @@ def example_snapshot(cases: tuple[ExampleCase, ...]) -> Snapshot:
         criteria=tuple(judge_criterion(one, groups, PROTOCOL.target_condition_plural) for one in PROTOCOL.criteria),
         latency=Latency(1400, 3.4, 9.8, 1200, 3.1),
         monitoring=watch_family(cohorts, {}, SITES, PROTOCOL),
+        completeness=example_completeness() if cases else None,
         exploration=EXPLORATION if cases else Exploration(0, ()),
         evidence=gather_evidence(
             analysed,
@@ -277,6 +286,31 @@ def example_snapshot(cases: tuple[ExampleCase, ...]) -> Snapshot:
         worst=worst_cell_label(groups),
         broken_promises=(),
     )
+
+
+def example_completeness() -> Completeness:
+    """Riverside CT-2 routes three of four studies at night; everything else arrives."""
+    chance = np.random.default_rng(SEED)
+    connection = in_memory()
+    rows = []
+    for number in range(900):
+        site = SITES[number % 2]
+        scanner = site.scanners[number % len(site.scanners)]
+        acquired_at = START + timedelta(hours=2.4 * number)
+        shift = site.calendar().shift_at(acquired_at)
+        bad = scanner.identifier == "riverside-ct-2" and shift == "Night"
+        in_time = bool(chance.random() > (0.4 if bad else 0.004))
+        here_now = in_time or bool(chance.random() < 0.2)
+        rows.append((site.identifier, scanner.identifier, shift, acquired_at, in_time, here_now, number == 7))
+    names = ("site", "scanner", "shift", "acquired_at", "in_time", "here_now", "short_of_instances")
+    connection.register("listed_study", pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows]))
+    day = START + timedelta(days=88)
+    audits = [{"action": "archive_asked", "object": f"{site.identifier}:{day:%Y-%m-%d}"} for site in SITES]
+    connection.register("audit", pa.Table.from_pylist(audits))
+    connection.register("alarm", pa.Table.from_pylist([], schema=ALARM_SCHEMA))
+    found = completeness(connection, SITES, replace(PROTOCOL, completeness=CompletenessRule(0.95)))
+    assert found is not None
+    return found
 
 
 def analysed_example(cases: tuple[ExampleCase, ...], closed_weeks: int) -> AnalysedCases:

@@ -159,11 +159,25 @@ def test_only_a_viewer_gets_no_list_of_cases(published: Published, role: Role) -
 
 
 def test_the_table_beside_the_drawing_holds_the_same_counts(published: Published) -> None:
-    table = ran(AppTest.from_function(accounting, kwargs={"role": "viewer"})).table[0].value
+    tables = ran(AppTest.from_function(accounting, kwargs={"role": "viewer"})).table
+    (table,) = (one.value for one in tables if "Stage" in one.value)
     counts = {(row.Stage, row.Box): row.Count for row in table.itertuples()}
     assert counts["Studies", "Received"] == "1,461"
     assert counts["Report: present", "Missed"] == "20"
     assert counts["Reports", "Messages quarantined"] == "3"
+
+
+def test_accounting_says_which_studies_never_came_and_from_where(published: Published) -> None:
+    tested = ran(AppTest.from_function(accounting, kwargs={"role": "viewer"}))
+    (table,) = (one.value for one in tested.table if "Never came" in one.value)
+    arrived = published.snapshot.completeness
+    assert arrived is not None
+    worst = next(one for one in arrived.rows if one.label == "Riverside CT-2, Night")
+    row = table[table["Group"] == worst.label].iloc[0]
+    assert row["Never came"] == str(worst.never)
+    assert row["n"] == f"{worst.received.count} of {worst.listed}"
+    assert row["Monitor"] == "▼ alarm"
+    assert f"not all studies arrive from {arrived.alarms[0].label}" in words(tested)
 
 
 def test_over_time_says_that_nothing_alarmed_and_what_an_alarm_would_take(published: Published) -> None:
