@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -25,11 +25,13 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from shadow.adapters.dicom_stream import SECONDS_FOR_A_PDU, HardServer
 from shadow.adapters.dicom_tls import client_context, server_context
+from shadow.adapters.instance_counts import InstanceCounts
 from shadow.adapters.storage_commitment import CommitmentDesk
 from shadow.domain.clock import Clock
 from shadow.domain.errors import SetupError
 from shadow.domain.home import Home
 from shadow.domain.identifiers import Pseudonymiser
+from shadow.index_test.archive import Archive
 from shadow.index_test.arrival import Arrival, AssociationRejected, InstanceShed, Report
 from shadow.index_test.mirror import Mirror
 from shadow.index_test.mirror_worker import MirrorWorker
@@ -202,6 +204,7 @@ def run_mirror(
     clock: Clock,
     record: Callable[[Sequence[Event]], object],
     ready: Callable[[], None],
+    archives: Mapping[str, Archive] | None = None,
 ) -> None:
     """Receive, sort and close studies until SIGTERM or SIGINT; call from the main thread.
 
@@ -213,6 +216,7 @@ def run_mirror(
         clock: the trial's clock.
         record: appends events to the ledger.
         ready: called once the port is open.
+        archives: by calling AE title, those that are asked how many instances a quiet study has.
 
     Raises:
         SetupError: the port or the spool is taken, or no site lists a calling AE title.
@@ -232,7 +236,13 @@ def run_mirror(
     ):
         admission = WorkQueue(home.queues / "admission")
         index = stack.enter_context(SpoolIndex(home.spool))
-        mirror = Mirror(spool, admission, pseudonymiser, clock, settings.quiet_period_seconds, record, index)
+        counts = InstanceCounts(archives or {})
+        lacks = counts.lacks if archives else None
+        if archives:
+            asking = threading.Thread(target=counts.ask_until, args=(stopping,), name="instance-counts")
+            asking.start()
+            stack.callback(asking.join)
+        mirror = Mirror(spool, admission, pseudonymiser, clock, settings.quiet_period_seconds, record, index, lacks)
         worker = MirrorWorker(mirror, inbox, record)
         desk = _commitment_desk(settings, home)
         if desk is not None:  # a router that does not answer must not hold up the sorting

@@ -2,8 +2,9 @@
 
 DICOM has no message that says "this was the last image". The end of an association is only a hint, because
 routers open one a series or one an image. So a revision closes after a quiet period, and a router that is
-still connected may take as long as it likes, up to a limit that keeps a permanently open association from
-holding studies back for ever. All instants here are `time.monotonic()` seconds: real, never compressed.
+still connected may take as long as it likes, up to a cap that keeps a permanently open association, or a study that
+never stops trickling, from holding a study back for ever. All instants here are `time.monotonic()` seconds: real,
+never compressed.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-SECONDS_HELD_OPEN_BY_AN_ASSOCIATION = 5400.0
+SECONDS_AT_MOST = 5400.0
+"""From a revision's first instance to its closing, whatever still comes."""
 
 AssociationIsOpen = Callable[[], bool]
 
 
 @dataclass(slots=True)
 class _Activity:
+    opened_at: float
     last_instance_at: float
     carriers: list[AssociationIsOpen] = field(default_factory=list)
 
@@ -37,7 +40,7 @@ class Completion:
             at: monotonic seconds at which the instance was acknowledged.
             carrier: tells whether the association that brought it is still open; None after a restart.
         """
-        activity = self._activities.setdefault(study_key, _Activity(at))
+        activity = self._activities.setdefault(study_key, _Activity(at, at))
         activity.last_instance_at = max(at, activity.last_instance_at)
         if carrier is not None and carrier not in activity.carriers:
             activity.carriers.append(carrier)
@@ -47,7 +50,7 @@ class Completion:
         quiet = [
             (activity.last_instance_at, study_key)
             for study_key, activity in self._activities.items()
-            if at - activity.last_instance_at >= self._quiet_period_seconds and not self._is_held_open(activity, at)
+            if self._is_quiet(activity, at) or at - activity.opened_at >= SECONDS_AT_MOST
         ]
         return [study_key for _, study_key in sorted(quiet)]
 
@@ -55,8 +58,18 @@ class Completion:
         """The study's revision was closed."""
         self._activities.pop(study_key, None)
 
-    @staticmethod
-    def _is_held_open(activity: _Activity, at: float) -> bool:
+    def is_at_cap(self, study_key: str, at: float) -> bool:
+        """Whether the study's revision has been open for so long that it closes whatever still comes."""
+        activity = self._activities.get(study_key)
+        return activity is not None and at - activity.opened_at >= SECONDS_AT_MOST
+
+    def is_quiet(self, study_key: str, at: float) -> bool:
+        """Whether the study would be complete without the cap."""
+        activity = self._activities.get(study_key)
+        return activity is not None and self._is_quiet(activity, at)
+
+    def _is_quiet(self, activity: _Activity, at: float) -> bool:
+        if at - activity.last_instance_at < self._quiet_period_seconds:
+            return False
         activity.carriers = [carrier for carrier in activity.carriers if carrier()]
-        waited = at - activity.last_instance_at
-        return bool(activity.carriers) and waited < SECONDS_HELD_OPEN_BY_AN_ASSOCIATION
+        return not activity.carriers

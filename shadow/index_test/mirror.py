@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 ACTOR = "mirror"
 
+LacksInstances = Callable[[str, Path, str, int], bool]
+
 
 @dataclass(frozen=True, slots=True)
 class StudyManifest:
@@ -128,6 +130,8 @@ class Mirror:
         quiet_period_seconds: real seconds without a new instance after which a revision closes.
         record: appends events durably; the same event again changes nothing.
         index: told of every instance that is sorted; None keeps none.
+        lacks_instances: asked of a study that has gone quiet, by its key, one of its files, its sender and how many
+            instances it holds, whether its archive has more; a true answer delays, until the cap.
     """
 
     def __init__(
@@ -139,7 +143,9 @@ class Mirror:
         quiet_period_seconds: float,
         record: Callable[[Sequence[Event]], object],
         index: SpoolIndex | None = None,
+        lacks_instances: LacksInstances | None = None,
     ) -> None:
+        self._lacks_instances = lacks_instances
         self._index = index
         self._spool = spool
         self._admission = admission
@@ -148,6 +154,7 @@ class Mirror:
         self._record = record
         self._completion = Completion(quiet_period_seconds)
         self._open: dict[str, _OpenRevision] = {}
+        self._forced: frozenset[str] = frozenset()
 
     def recover(self) -> list[Arrival]:
         """Take up what an earlier process left: open revisions count as just active.
@@ -206,7 +213,21 @@ class Mirror:
 
     def due(self, at: float) -> list[str]:
         """The studies whose open revision is complete at this monotonic instant."""
-        return self._completion.due(at)
+        due = []
+        for study_key in self._completion.due(at):
+            waits = not self._completion.is_quiet(study_key, at) or self._waits_for_more(study_key)
+            if not waits or self._completion.is_at_cap(study_key, at):
+                due.append(study_key)
+                self._forced = self._forced | {study_key} if waits else self._forced - {study_key}
+        return due
+
+    def _waits_for_more(self, study_key: str) -> bool:
+        if self._lacks_instances is None:
+            return False
+        opened = self._open[study_key]
+        one = next(iter(opened.instances.values()))
+        path = self._spool.studies / study_key / one.file
+        return self._lacks_instances(study_key, path, opened.calling_ae_title, len(opened.instances))
 
     def close(self, study_key: str) -> StudyManifest:
         """Close a study's open revision: manifest first, then the queue.
@@ -236,9 +257,13 @@ class Mirror:
         if len(manifest.instances) < len(instances):  # more came between the attempts
             opened.revision += 1
             return manifest
+        if study_key in self._forced:
+            name = f"{study_key}.r{manifest.revision}"
+            self._record([Audited(f"cap:{name}", ACTOR, "revision_closed_at_cap", study_key, name)])
         (self._spool.open_revisions / f"{study_key}.json").unlink(missing_ok=True)
         del self._open[study_key]
         self._completion.forget(study_key)
+        self._forced -= {study_key}
         return manifest
 
     def _add(self, study_key: str, source: Path, arrival: Arrival, instance: SpooledInstance) -> None:

@@ -86,6 +86,17 @@ def archive_of(trial: Trial, peer: ArchivePeer) -> Archive:
     return WebArchive(peer, trial.home.root)
 
 
+def archives_that_count(trial: Trial) -> dict[str, Archive]:
+    """By calling AE title, the archives that are asked how many instances a quiet study has."""
+    peers = {peer.site: peer for peer in trial.deployment.archives if peer.ask_instance_count}
+    return {
+        title: archive_of(trial, peers[site.identifier])
+        for site in trial.sites
+        if site.identifier in peers
+        for title in site.calling_ae_titles
+    }
+
+
 def days_between(first: date, last: date) -> tuple[date, ...]:
     """Both ends included."""
     return tuple(first + timedelta(days=number) for number in range((last - first).days + 1))

@@ -11,6 +11,7 @@ from shadow.wiring.trial import open_trial
 def run_mirror(home: Home, ready: Callable[[], None]) -> None:
     """Receive studies until told to stop."""
     from shadow.adapters import dicom_scp
+    from shadow.wiring.archives import archives_that_count
 
     trial = open_trial(home)
     with trial.open_ledger() as ledger:
@@ -22,6 +23,7 @@ def run_mirror(home: Home, ready: Callable[[], None]) -> None:
             trial.clock,
             ledger.append,
             ready,
+            archives_that_count(trial),
         )
 
 

@@ -95,7 +95,15 @@ def test_the_accounting_sentence_adds_up() -> None:
 
 @pytest.mark.parametrize(
     ("share", "words"),
-    [(0.0, "0%"), (0.004, "under 1%"), (0.006, "1%"), (0.994, "99%"), (0.995, "over 99%"), (0.9999, "over 99%"), (1.0, "100%")],
+    [
+        (0.0, "0%"),
+        (0.004, "under 1%"),
+        (0.006, "1%"),
+        (0.994, "99%"),
+        (0.995, "over 99%"),
+        (0.9999, "over 99%"),
+        (1.0, "100%"),
+    ],
 )
 def test_only_all_is_a_hundred_percent_and_only_none_is_zero(share: float, words: str) -> None:
     assert figures.percent(share) == words

@@ -20,7 +20,7 @@ from pydicom.uid import UID
 from shadow.domain.errors import LedgerConflict, SetupError, StoreError
 from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.arrival import Arrival, AssociationRejected, Report
-from shadow.index_test.completion import SECONDS_HELD_OPEN_BY_AN_ASSOCIATION, Completion
+from shadow.index_test.completion import SECONDS_AT_MOST, Completion
 from shadow.index_test.mirror import Mirror, digest_of, manifest_path, read_manifest, write_manifest
 from shadow.index_test.mirror_worker import TITLES_RECORDED_A_DAY, MirrorWorker
 from shadow.index_test.spool import Offer, Receipt, Spool, SpooledInstance
@@ -100,9 +100,13 @@ class Bench:
         return self.mirror.due(float("inf"))
 
 
-def bench(root: Path, record: Callable[[Sequence[Event]], object] | None = None) -> Bench:
+def bench(
+    root: Path,
+    record: Callable[[Sequence[Event]], object] | None = None,
+    lacks: Callable[[str, Path, str, int], bool] | None = None,
+) -> Bench:
     spool, queue, recorded = open_spool(root), WorkQueue(root / "queue"), list[Event]()
-    mirror = Mirror(spool, queue, PSEUDONYMISER, SteppingClock(), 60.0, record or recorded.extend)
+    mirror = Mirror(spool, queue, PSEUDONYMISER, SteppingClock(), 60.0, record or recorded.extend, None, lacks)
     return Bench(root, spool, mirror, queue, recorded)
 
 
@@ -132,10 +136,44 @@ def test_an_open_association_holds_its_studies_open_but_not_for_ever() -> None:
     completion.touch("S1", 0.0, lambda: "router" in open_associations)
     completion.touch("S2", 0.0, None)
     assert completion.due(1000.0) == ["S2"]
-    assert completion.due(SECONDS_HELD_OPEN_BY_AN_ASSOCIATION - 1) == ["S2"]
-    assert completion.due(SECONDS_HELD_OPEN_BY_AN_ASSOCIATION) == ["S1", "S2"]
+    assert completion.due(SECONDS_AT_MOST - 1) == ["S2"]
+    assert completion.due(SECONDS_AT_MOST) == ["S1", "S2"]
     open_associations.clear()
     assert completion.due(1000.0) == ["S1", "S2"]
+
+
+def test_a_study_that_never_stops_coming_closes_at_the_cap_and_is_counted(one: Bench) -> None:
+    key = PSEUDONYMISER.study_key("1.2.3")
+    one.sort("1.2.3", "1.2.3.1")
+    one.mirror.sort(replace(one.receive(encoded("1.2.3", "1.2.3.2"), "1.2.3.2"), at=SECONDS_AT_MOST - 1))
+    assert one.mirror.due(SECONDS_AT_MOST - 1) == []
+    assert one.mirror.due(SECONDS_AT_MOST) == [key]
+    one.close("1.2.3")
+    assert [event.action for event in one.recorded if isinstance(event, Audited)] == ["revision_closed_at_cap"]
+
+
+def test_an_archive_that_has_more_delays_a_study_until_the_cap_and_no_longer(tmp_path: Path) -> None:
+    has: dict[str, int] = {}
+    asked: list[tuple[Path, str, int]] = []
+
+    def lacks(study_key: str, path: Path, title: str, here: int) -> bool:
+        asked.append((path, title, here))
+        return has[study_key] > here
+
+    found = bench(tmp_path, lacks=lacks)
+    key = PSEUDONYMISER.study_key("1.2.3")
+    has[key] = 3
+    for number in (1, 2):
+        found.sort("1.2.3", f"1.2.3.{number}")
+    assert found.mirror.due(100.0) == []
+    assert asked[-1][1:] == (ROUTER, 2)
+    assert asked[-1][0].exists()
+    assert found.mirror.due(SECONDS_AT_MOST) == [key], "it only delays"
+    found.sort("1.2.3", "1.2.3.3")
+    assert found.mirror.due(100.0) == [key]
+    found.close("1.2.3")
+    assert found.recorded == []
+    found.spool.close()
 
 
 def test_a_manifest_is_read_as_it_was_written_and_its_digest_can_be_recomputed(one: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,6 +22,7 @@ from test_dicom_scp import PSEUDONYMISER, mirror_at_work, receiver, until
 
 from shadow.adapters.dicom_query import DimseArchive
 from shadow.adapters.dicomweb import WebArchive
+from shadow.adapters.instance_counts import InstanceCounts
 from shadow.domain.errors import ArchiveUnavailable
 from shadow.domain.project import project_folder
 from shadow.index_test.archive import Archive, FetchedInstance
@@ -241,3 +243,37 @@ def test_orthanc_is_told_that_its_images_are_committed(tmp_path: Path) -> None:
             until(lambda: orthanc.get(f"/storage-commitment/{transaction}")["Status"] != "Pending", seconds=20)
             report = orthanc.get(f"/storage-commitment/{transaction}")
             assert (report["Status"], len(report["Success"])) == ("Success", 3)
+
+
+def test_a_quiet_study_waits_for_what_its_archive_still_has(orthanc: Orthanc, tmp_path: Path) -> None:
+    upload(orthanc, "1", 5)
+    counts, stopping = InstanceCounts({TITLE: dimse(orthanc)}), threading.Event()
+    asking = threading.Thread(target=counts.ask_until, args=(stopping,))
+    asking.start()
+    path = tmp_path / "one.dcm"
+    path.write_bytes(as_file(head_slice(study="1")))
+    nobody = tmp_path / "nobody.dcm"
+    nobody.write_bytes(as_file(head_slice(study="99")))
+    try:
+        assert counts.lacks("S1", path, TITLE, 3), "until the archive has answered"
+        assert not counts.lacks("S1", path, "ANOTHER", 3)
+        until(lambda: not counts.lacks("S1", path, TITLE, 5))
+        assert counts.lacks("S1", path, TITLE, 4)
+        until(lambda: not counts.lacks("S99", nobody, TITLE, 1))
+    finally:
+        stopping.set()
+        asking.join()
+
+
+def test_an_archive_that_is_away_delays_nothing(tmp_path: Path) -> None:
+    peer = ArchivePeer("riverside", AE_TITLE, "127.0.0.1", free_port())
+    counts, stopping = InstanceCounts({TITLE: DimseArchive("SHADOW", peer)}), threading.Event()
+    asking = threading.Thread(target=counts.ask_until, args=(stopping,))
+    asking.start()
+    path = tmp_path / "one.dcm"
+    path.write_bytes(as_file(head_slice(study="1")))
+    try:
+        until(lambda: not counts.lacks("S1", path, TITLE, 1))
+    finally:
+        stopping.set()
+        asking.join()
