@@ -60,6 +60,16 @@ def label_explain(
     explain(file, rule or [], Console())
 
 
+@app.command()
+def deidentify(
+    check: Annotated[Path, typer.Option("--check", help="A DICOM file. What stays of it is printed.")],
+) -> None:
+    """Print what of a DICOM file would stay after de-identification; nothing is written."""
+    from shadow.supervision.deidentify_check import check as print_what_stays
+
+    raise typer.Exit(print_what_stays(check, Console()))
+
+
 @ledger_app.command("verify")
 def ledger_verify(home: HomeOption = DEFAULT_HOME) -> None:
     """Walk the hash chain from the first event to the head; exit 1 where it is broken."""

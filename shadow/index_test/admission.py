@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.uid import CTImageStorage
-
 from shadow.domain.errors import UnreadableInstance
 from shadow.domain.identifiers import Pseudonymiser, normalise_accession_number
 from shadow.index_test.copies import ReadyStudy, copies_folder, write_copies
-from shadow.index_test.deidentify import copied_uid, deidentify_instance
+from shadow.index_test.deidentify import copied_uid, deidentify_instance, pixel_refusal
 from shadow.index_test.deidentify_values import DeidentificationContext
 from shadow.index_test.eligibility import Exclusion, ExclusionReason, exclusion_of
 from shadow.index_test.instance import Instance, read_instance
@@ -36,7 +35,7 @@ class Admission:
     Attributes:
         closed: its event.
         excluded: the refusal, or None where the study is eligible.
-        unreadable: one audit entry an instance that could not be read; its neighbours went on.
+        unreadable: one audit entry an instance that could not be read, and one a reason for those without a copy.
         identities: what the vault keeps, by pseudonym, before the event is appended.
         ready: what the models' lanes get; None for an excluded study and for revisions after the first,
             because the first is what a model would have had.
@@ -115,7 +114,7 @@ def admit_study(
     return Admission(
         closed=_closed(manifest, site, header, pseudonyms),
         excluded=None if refusal is None else _excluded(manifest, refusal),
-        unreadable=unreadable,
+        unreadable=unreadable + (_uncopied(manifest, instances) if ready else ()),
         identities=_identities(manifest, header, pseudonyms),
         ready=ready,
         vendor_results=_vendor_results(manifest, folder, documents, site, protocol, pseudonymiser),
@@ -259,14 +258,27 @@ def _pseudonyms(header: StudyHeader, site: Site | None, pseudonymiser: Pseudonym
 
 
 def _copies(instances: Sequence[Instance], context: DeidentificationContext) -> dict[str, bytes]:
-    """Copies of the CT images alone: dose screens, captures and images with burned-in text are not forwarded."""
+    """Copies of images from a detector alone: dose screens, captures and burned-in text are not forwarded."""
     return {
         copied_uid(instance, context.pseudonymiser): deidentify_instance(instance, context)
         for instance in instances
-        if instance.text("SOPClassUID") == CTImageStorage
-        and instance.text("BurnedInAnnotation").upper() != "YES"
-        and "SECONDARY" not in instance.texts("ImageType")
+        if pixel_refusal(instance) is None
     }
+
+
+def _uncopied(manifest: StudyManifest, instances: Sequence[Instance]) -> tuple[Audited, ...]:
+    """One entry a study and reason for the instances that got no copy."""
+    counted = Counter(refusal for one in instances if (refusal := pixel_refusal(one)) is not None)
+    return tuple(
+        Audited(
+            identifier=f"no-copy:{manifest.study_key}:r{manifest.revision}:{reason}",
+            actor=ACTOR,
+            action="instances_not_copied",
+            object=manifest.study_key,
+            detail=f"{reason}={counted[reason]}",
+        )
+        for reason in sorted(counted)
+    )
 
 
 def _identities(

@@ -1,7 +1,7 @@
 """De-identification after PS3.15 annex E, table driven, top to bottom, and closed where it does not know.
 
 The table is `deidentify_table`. What neither a keyword nor a VR of it covers is removed; so are private
-elements, elements of an unknown VR, and elements whose VR is not the one that the standard gives them.
+elements that its allow-list does not name, elements of an unknown VR, and elements whose VR is not the one that the standard gives them.
 Everything written is ASCII. Pixel bytes are copied verbatim: burned-in text is refused by series choice, not
 here, and a head CT holds a face, so copies stay inside the hospital.
 """
@@ -18,8 +18,23 @@ from pydicom.datadict import dictionary_has_tag, dictionary_keyword, dictionary_
 
 from shadow.domain.errors import UnreadableInstance
 from shadow.domain.identifiers import Pseudonymiser
-from shadow.index_test.deidentify_table import BY_KEYWORD, BY_VR, REMOVED_GROUPS, VERSION, Action
-from shadow.index_test.deidentify_values import DeidentificationContext, mapped_uid, new_value, public_code
+from shadow.index_test.deidentify_table import (
+    BY_KEYWORD,
+    BY_VR,
+    IMAGE_CLASSES,
+    PAINTED_IMAGE_TYPES,
+    REMOVED_GROUPS,
+    SAFE_PRIVATE,
+    VERSION,
+    Action,
+)
+from shadow.index_test.deidentify_values import (
+    DeidentificationContext,
+    mapped_uid,
+    new_value,
+    public_code,
+    safe_private_value,
+)
 from shadow.index_test.instance import Element, Instance, explicit_little_endian, read_instance
 
 METHOD_CODES = (
@@ -28,6 +43,7 @@ METHOD_CODES = (
     ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
     ("113108", "Retain Patient Characteristics Option"),
     ("113109", "Retain Device Identity Option"),
+    ("113111", "Retain Safe Private Option"),
 )
 """PS3.16 CID 7050, for De-identification Method Code Sequence (0012,0064)."""
 
@@ -63,6 +79,22 @@ def _rule(tag: int) -> _Rule:
     )
 
 
+def pixel_refusal(instance: Instance) -> str | None:
+    """Why an instance gets no copy, as a stable code: its pixels may hold what no header admits. None where it may.
+
+    Three rules: the SOP class is one of a detector, no value of Image Type says that the image was painted, and
+    Burned In Annotation (0028,0301) is not YES. Recognizable Visual Features (0028,0302) is left to the hospital:
+    copies stay inside it.
+    """
+    if instance.text("SOPClassUID") not in IMAGE_CLASSES:
+        return "sop_class_without_detector"
+    if PAINTED_IMAGE_TYPES.intersection(one.upper() for one in instance.texts("ImageType")):
+        return "image_type_painted"
+    if instance.text("BurnedInAnnotation").upper() == "YES":
+        return "burned_in_annotation"
+    return None
+
+
 def deidentify_instance(instance: Instance, context: DeidentificationContext) -> bytes:
     """The de-identified copy as a PS3.10 file, explicit VR little endian.
 
@@ -93,6 +125,8 @@ def _data_set(
     coded = _public_code(instance, elements) if nested else None
     written: list[tuple[int, bytes]] = []
     for element in elements:
+        if element.tag & 0x10000:
+            continue
         rule = _rule(element.tag)
         if rule.action is Action.REMOVE or element.vr not in rule.vrs:
             continue
@@ -109,7 +143,33 @@ def _data_set(
             encoded = _encode(element.tag, element.vr, new_value(rule.action, element.vr, raw, rule.values, context))
         if encoded is not None:
             written.append((element.tag, encoded))
-    return written
+    return _with_safe_private(instance, elements, written)
+
+
+def _with_safe_private(
+    instance: Instance, elements: list[Element], written: list[tuple[int, bytes]]
+) -> list[tuple[int, bytes]]:
+    """What was written, and with it the private elements of the allow-list, each block with its creator."""
+    private = [one for one in elements if one.tag & 0x10000]
+    if not private:
+        return written
+    creators = {
+        one.tag: instance.buffer[one.start : one.end].decode("latin-1").strip(" \0")
+        for one in private
+        if 0x10 <= one.tag & 0xFFFF <= 0xFF and one.vr == b"LO"
+    }
+    kept: dict[int, bytes] = {}
+    for one in private:
+        creator_tag = one.tag & 0xFFFF0000 | (one.tag & 0xFF00) >> 8
+        creator = creators.get(creator_tag, "")
+        vr = SAFE_PRIVATE.get((creator, one.tag >> 16, one.tag & 0xFF), "").encode()
+        if not vr or one.vr != vr:
+            continue
+        value = safe_private_value(vr, instance.buffer[one.start : one.end])
+        if value:
+            kept[one.tag] = _encode(one.tag, vr, value)
+            kept[creator_tag] = _encode(creator_tag, b"LO", creator.encode())
+    return sorted([*written, *kept.items()]) if kept else written
 
 
 def _public_code(instance: Instance, item: list[Element]) -> tuple[bytes, bytes] | None:

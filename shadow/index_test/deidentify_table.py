@@ -1,8 +1,8 @@
-"""What de-identification does with each attribute: PS3.15 2024b table E.1-1 with four options, as data.
+"""What de-identification does with each attribute: PS3.15 2024b table E.1-1 with five options, as data.
 
 Profile: Basic Application Confidentiality, with Clean Descriptors, Retain Device Identity, Retain Patient
-Characteristics, and Retain Longitudinal Temporal Information with Modified Dates. Where this table is
-stricter than the standard it is on purpose: text is removed unless it is named here, whatever its tag.
+Characteristics, Retain Longitudinal Temporal Information with Modified Dates, and Retain Safe Private. Where this
+table is stricter than the standard it is on purpose: text is removed unless it is named here, whatever its tag.
 
 Change the table and you change `VERSION`; a test holds a digest of the table against it.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import StrEnum
 from types import MappingProxyType
 
-VERSION = "1"
+VERSION = "2"
 
 
 class Action(StrEnum):
@@ -127,6 +127,52 @@ REMOVED_GROUPS: frozenset[int] = frozenset(
 )
 """Removed whole: command and file groups, whole-slide camera positions, hanging protocol selectors, digital
 signatures, trailing padding, curves, and overlays with their comments."""
+
+SAFE_PRIVATE: MappingProxyType[tuple[str, int, int], str] = MappingProxyType(
+    {
+        ("GEMS_ACQU_01", 0x0019, 0x23): "DS",  # table speed, mm a rotation
+        ("GEMS_ACQU_01", 0x0019, 0x24): "DS",  # middle scan time
+        ("GEMS_ACQU_01", 0x0019, 0x27): "DS",  # rotation speed
+        ("GEMS_PARM_01", 0x0043, 0x27): "SH",  # scan pitch ratio
+        ("ELSCINT1", 0x00E1, 0x21): "DS",  # dose length product
+        ("ELSCINT1", 0x00E1, 0x50): "DS",  # acquisition duration
+        ("ELSCINT1", 0x01F1, 0x07): "DS",  # table velocity
+        ("ELSCINT1", 0x01F1, 0x26): "DS",  # pitch
+        ("ELSCINT1", 0x01F1, 0x27): "DS",  # rotation time
+        ("Philips PET Private Group", 0x7053, 0x00): "DS",  # SUV scale factor
+        ("Philips PET Private Group", 0x7053, 0x09): "DS",  # activity concentration scale factor
+        ("SIEMENS MR HEADER", 0x0019, 0x0C): "IS",  # b value
+        ("SIEMENS MR HEADER", 0x0019, 0x0E): "FD",  # diffusion gradient direction
+        ("GEMS_PARM_01", 0x0043, 0x39): "IS",  # b value, with three more numbers
+        ("Philips Imaging DD 001", 0x2001, 0x03): "FL",  # diffusion b factor
+    }
+)
+"""Private elements that stay: creator, group and the element's last byte, with its VR. PS3.15 table E.3.10-1 without
+what is text, and without what names a person or a place. Each is kept only where its value is written as its VR
+demands; a pitch ratio (SH) only where it is a number."""
+
+IMAGE_CLASSES: frozenset[str] = frozenset({
+    "1.2.840.10008.5.1.4.1.1.1",  # CR
+    "1.2.840.10008.5.1.4.1.1.1.1",  # digital X-ray, for presentation
+    "1.2.840.10008.5.1.4.1.1.1.1.1",  # digital X-ray, for processing
+    "1.2.840.10008.5.1.4.1.1.1.2",  # digital mammography, for presentation
+    "1.2.840.10008.5.1.4.1.1.1.2.1",  # digital mammography, for processing
+    "1.2.840.10008.5.1.4.1.1.2",  # CT
+    "1.2.840.10008.5.1.4.1.1.2.1",  # enhanced CT
+    "1.2.840.10008.5.1.4.1.1.2.2",  # legacy converted enhanced CT
+    "1.2.840.10008.5.1.4.1.1.4",  # MR
+    "1.2.840.10008.5.1.4.1.1.4.1",  # enhanced MR
+    "1.2.840.10008.5.1.4.1.1.4.4",  # legacy converted enhanced MR
+    "1.2.840.10008.5.1.4.1.1.13.1.3",  # breast tomosynthesis
+    "1.2.840.10008.5.1.4.1.1.77.1.6",  # whole-slide microscopy
+})  # fmt: skip
+"""SOP classes whose pixels come from a detector. Captures, dose screens and documents are not here: what a person
+typed may be burned into them."""
+
+PAINTED_IMAGE_TYPES = frozenset(
+    {"SECONDARY", "SCREEN SAVE", "DOSE", "PROTOCOL", "LABEL", "OVERVIEW", "PRESENTATION STATE"}
+)
+"""Values of Image Type (0008,0008) of pixels that may show text; LABEL and OVERVIEW of a slide show its sticker."""
 
 PUBLIC_CODING_SCHEMES = frozenset({"DCM", "SCT", "SRT", "SNM3", "LN", "UCUM", "RADLEX", "FMA", "NCIt", "UMLS"})
 

@@ -33,6 +33,8 @@ _AGE = re.compile(r"(\d{3})([DWMY])\Z")
 _OFFSET = re.compile(r"[+-]\d{4}\Z")
 _CODE = re.compile(r"[A-Z0-9.\-]{1,16}\Z")
 _SMALL_NUMBER = re.compile(r"\d{1,3}(?:[.,]\d)?(?:MM|CM)?\Z")
+_RATIO = re.compile(rb"[0-9.:]{1,16}\Z")
+_PRIVATE_VALUES = 4
 _OLDEST_SHOWN = 90
 _STANDARD_ARC = "1.2.840.10008."
 
@@ -82,6 +84,18 @@ def new_value(action: Action, vr: bytes, raw: bytes, values: int, context: Deide
     if action is Action.REMAP:
         return "\\".join(mapped_uid(one, context.pseudonymiser) for one in parts).encode()
     return "\\".join(_shifted(one, context.date_shift_days) for one in parts).encode()
+
+
+def safe_private_value(vr: bytes, raw: bytes) -> bytes:
+    """The value of a private element of the allow-list; empty where it is not written as its VR demands.
+
+    >>> safe_private_value(b"DS", b"39.37 "), safe_private_value(b"SH", b"0.984:1 "), safe_private_value(b"SH", b"DOE")
+    (b'39.37', b'0.984:1', b'')
+    """
+    if vr == b"SH":
+        text = raw.rstrip(b" \0")
+        return text if _RATIO.match(text) else b""
+    return _kept(vr, raw, _PRIVATE_VALUES)
 
 
 def _kept(vr: bytes, raw: bytes, values: int) -> bytes:

@@ -20,9 +20,11 @@ import numpy as np
 import pydicom
 from pydicom.datadict import tag_for_keyword
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.tag import BaseTag
 from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRLittleEndian
 
 from shadow.domain.errors import UnreadableInstance
+from shadow.index_test.deidentify_table import SAFE_PRIVATE
 
 MAXIMUM_DEPTH = 16
 PIXEL_DATA = 0x7FE00010
@@ -37,6 +39,7 @@ EXPLICIT_SHORT_VRS = frozenset({
 _BINARY = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d"}
 _UNDEFINED = 0xFFFFFFFF
 _CURVES = range(0x5000, 0x5100)
+_FIRST_CREATOR, _LAST_CREATOR, _FIRST_PRIVATE_ELEMENT = 0x0010, 0x00FF, 0x1000
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _TAG = struct.Struct("<HH")
 _SHORT = struct.Struct("<H")
@@ -254,15 +257,25 @@ def _read_through_pydicom(content: bytes) -> Instance:
 
 
 def _strip(dataset: pydicom.Dataset, depth: int) -> None:
-    """Leave out what no stage reads and pydicom often cannot write: private elements and curves."""
+    """Leave out what no stage reads and pydicom often cannot write: curves, and all private elements but the safe."""
     if depth > MAXIMUM_DEPTH:
         raise UnreadableInstance("nesting_too_deep")
-    for tag in [tag for tag in dataset.keys() if tag.is_private or tag.group in _CURVES]:  # noqa: SIM118
-        del dataset[tag]
+    for tag in list(dataset.keys()):
+        if tag.group in _CURVES or (tag.is_private and not _is_safe_private(dataset, tag)):
+            del dataset[tag]
     for element in dataset:
         if element.VR == "SQ":
             for item in element.value:
                 _strip(item, depth + 1)
+
+
+def _is_safe_private(dataset: pydicom.Dataset, tag: BaseTag) -> bool:
+    if tag.element < _FIRST_PRIVATE_ELEMENT:
+        return _FIRST_CREATOR <= tag.element <= _LAST_CREATOR
+    creator = dataset.get_item((tag.group, tag.element >> 8))
+    raw = getattr(creator, "value", None)
+    name = raw.decode("latin-1") if isinstance(raw, bytes) else str(raw or "")
+    return (name.strip(" \0"), tag.group, tag.element & 0xFF) in SAFE_PRIVATE
 
 
 def explicit_little_endian(dataset: pydicom.FileDataset | pydicom.Dataset) -> bytes:

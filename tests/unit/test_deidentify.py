@@ -13,14 +13,16 @@ from pydicom.data import get_testdata_file
 from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
+from rich.console import Console
 
 from shadow.domain.errors import UnreadableInstance
 from shadow.index_test import deidentify_table
 from shadow.index_test.copies import deidentify_file
-from shadow.index_test.deidentify import METHOD_CODES, deidentify, deidentify_instance
+from shadow.index_test.deidentify import METHOD_CODES, deidentify, deidentify_instance, pixel_refusal
 from shadow.index_test.deidentify_table import BY_KEYWORD, BY_VR, PUBLIC_CODING_SCHEMES, WORDS, Action
 from shadow.index_test.deidentify_values import DeidentificationContext, clean_description
 from shadow.index_test.instance import read_instance
+from shadow.supervision.deidentify_check import check
 
 CONTEXT = DeidentificationContext(PSEUDONYMISER, "P" + "2" * 20, "A" + "3" * 20, -70)
 PLANTED = "ZQXPLANTED"
@@ -346,9 +348,11 @@ def test_the_table_changes_only_with_its_version() -> None:
         sorted((key, str(action)) for key, action in BY_KEYWORD.items()),
         sorted((key, str(action)) for key, action in BY_VR.items()),
         sorted(deidentify_table.REMOVED_GROUPS), sorted(PUBLIC_CODING_SCHEMES), sorted(WORDS),
+        sorted(deidentify_table.SAFE_PRIVATE.items()), sorted(deidentify_table.IMAGE_CLASSES),
+        sorted(deidentify_table.PAINTED_IMAGE_TYPES),
     ))  # fmt: skip
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-    assert (deidentify_table.VERSION, digest) == ("1", "1d9bc3709759f7a3")
+    assert (deidentify_table.VERSION, digest) == ("2", "2d602cb7b87c5b63")
 
 
 @pytest.mark.parametrize("implicit", [True, False])
@@ -375,3 +379,76 @@ def test_implicit_and_explicit_files_of_one_image_have_the_same_copy(implicit: b
 def test_a_description_keeps_the_words_of_the_table_and_small_numbers(text: str, clean: str) -> None:
     assert clean_description(text) == clean
     assert re.fullmatch(r"[A-Z0-9/+.,\- ]*", clean)
+
+
+def private_of(dataset: pydicom.Dataset) -> dict[tuple[int, int], object]:
+    return {(one.tag.group, one.tag.element): one.value for one in dataset if one.tag.is_private}
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_private_elements_stay_by_creator_and_element_and_only_as_numbers(implicit: bool) -> None:
+    dataset = head_slice()
+    block = dataset.private_block(0x0019, "GEMS_ACQU_01", create=True)
+    block.add_new(0x23, "DS", "39.37")
+    block.add_new(0x24, "DS", "1.5")
+    block.add_new(0x02, "SL", 912)
+    stranger = dataset.private_block(0x0019, f"{PLANTED} ACQU", create=True)
+    stranger.add_new(0x23, "DS", "39.37")
+    ratio = dataset.private_block(0x0043, "GEMS_PARM_01", create=True)
+    ratio.add_new(0x27, "SH", PLANTED)
+    if implicit:
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    content, copy = copy_of(dataset)
+    assert private_of(copy) == {(0x0019, 0x0010): "GEMS_ACQU_01", (0x0019, 0x1023): 39.37, (0x0019, 0x1024): 1.5}
+    assert PLANTED.encode() not in content
+
+
+def test_private_elements_in_sequences_follow_the_same_list() -> None:
+    dataset, item = head_slice(), Dataset()
+    block = item.private_block(0x0019, "GEMS_ACQU_01", create=True)
+    block.add_new(0x23, "DS", "39.37")
+    block.add_new(0x90, "LO", PLANTED)
+    item.ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    dataset.ReferencedImageSequence = [item]
+    content, copy = copy_of(dataset)
+    assert private_of(copy.ReferencedImageSequence[0]) == {(0x0019, 0x0010): "GEMS_ACQU_01", (0x0019, 0x1023): 39.37}
+    assert PLANTED.encode() not in content
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        ({}, None),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "sop_class_without_detector"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.67"}, "sop_class_without_detector"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "image_type_painted"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LABEL", "NONE"]}, "image_type_painted"),
+        ({"BurnedInAnnotation": "YES"}, "burned_in_annotation"),
+        ({"BurnedInAnnotation": "NO"}, None),
+    ],
+)
+def test_what_may_have_burned_in_text_gets_no_copy(change: dict[str, object], refusal: str | None) -> None:
+    def changed(dataset: Dataset) -> None:
+        for keyword, value in change.items():
+            setattr(dataset, keyword, value)
+
+    assert pixel_refusal(read_instance(as_file(head_slice(change=changed)))) == refusal
+
+
+def test_the_check_prints_what_stays_and_nothing_of_what_goes(tmp_path: Path) -> None:
+    def planted(dataset: Dataset) -> None:
+        dataset.ImageComments = PLANTED
+        dataset.StudyDescription = f"CT HEAD {PLANTED}"
+
+    path, out = tmp_path / "one.dcm", io.StringIO()
+    path.write_bytes(as_file(head_slice(change=planted)))
+    assert check(path, Console(file=out, width=160)) == 0
+    said = out.getvalue()
+    assert "StationName" in said
+    assert "RVCT1" in said
+    assert "CT HEAD" in said
+    assert not [word for word in (PLANTED, "Planted", "MRN84736251", "R00001234") if word in said]
+    path.write_bytes(b"no file of DICOM")
+    assert check(path, Console(file=out, width=160)) == 2
+    path.write_bytes(as_file(head_slice(change=lambda one: setattr(one, "BurnedInAnnotation", "YES"))))
+    assert check(path, Console(file=out, width=160)) == 1
