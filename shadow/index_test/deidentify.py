@@ -1,9 +1,9 @@
 """De-identification after PS3.15 annex E, table driven, top to bottom, and closed where it does not know.
 
 The table is `deidentify_table`. What neither a keyword nor a VR of it covers is removed; so are private
-elements that its allow-list does not name, elements of an unknown VR, and elements whose VR is not the one that the standard gives them.
-Everything written is ASCII. Pixel bytes are copied verbatim: burned-in text is refused by series choice, not
-here, and a head CT holds a face, so copies stay inside the hospital.
+elements that its allow-list does not name, elements of an unknown VR, and elements whose VR is not the one that the
+standard gives them. Everything written is ASCII. Pixel bytes are copied verbatim: what may have burned-in text gets
+no copy (`pixel_refusal`), and a head CT holds a face, so copies stay inside the hospital.
 """
 
 from __future__ import annotations

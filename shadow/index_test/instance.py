@@ -116,6 +116,15 @@ class Instance:
         except ValueError:
             return ()
 
+    def items(self, keyword: str) -> tuple[Instance, ...]:
+        """The items of a sequence, each read like an instance; empty where absent."""
+        element = self.elements.get(_tag(keyword))
+        if element is None or element.items is None:
+            return ()
+        return tuple(
+            Instance(self.buffer, self.transfer_syntax_uid, {one.tag: one for one in item}) for item in element.items
+        )
+
     def number(self, keyword: str) -> float | None:
         """The first value of a numeric element, or None."""
         values = self.numbers(keyword)

@@ -8,14 +8,23 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from pydicom.uid import CTImageStorage
 
 from shadow.domain.errors import NotEvaluable
+from shadow.index_test.frames import Frame, frames_of
 from shadow.index_test.instance import Instance
 from shadow.protocol.trial import SeriesChoice
 
 AXIAL_NORMAL_MINIMUM = 0.8
 """|z| of the unit normal; a gantry tilt of 30 degrees leaves 0.87."""
+SLICE_CLASSES = {
+    "CT": frozenset({
+        "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2",
+    }),
+    "MR": frozenset({
+        "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4",
+    }),
+}  # fmt: skip
+"""SOP classes of slices by modality: single-frame, enhanced, legacy converted enhanced."""
 _LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
 _NOT_ACQUIRED = {"MPR", "REFORMATTED", "MIP", "MINIP", "AVERAGE", "PROJECTION IMAGE", "CSA MPR", "VOLUME RENDERING"}
 
@@ -58,12 +67,17 @@ class ChosenSeries:
     """The series that feeds the model, and every series' verdict, the chosen one's too."""
 
     series_key: str
-    slices: tuple[Instance, ...]
+    slices: tuple[Frame, ...]
     verdicts: tuple[SeriesVerdict, ...]
 
 
-def choose_series(instances: Sequence[Instance], rules: SeriesChoice) -> ChosenSeries:
+def choose_series(instances: Sequence[Instance], rules: SeriesChoice, modality: str = "CT") -> ChosenSeries:
     """The series whose thickness is nearest to the preferred one; then more slices, lower number, lower UID.
+
+    Args:
+        instances: of one study.
+        rules: the protocol's.
+        modality: CT or MR; slices of MR may lie in any plane.
 
     Raises:
         NotEvaluable: `no_series_qualifies`; the detail counts the verdicts.
@@ -71,7 +85,7 @@ def choose_series(instances: Sequence[Instance], rules: SeriesChoice) -> ChosenS
     by_series: dict[str, list[Instance]] = {}
     for instance in instances:
         by_series.setdefault(instance.text("SeriesInstanceUID"), []).append(instance)
-    judged = {key: _judge(key, by_series[key], rules) for key in sorted(by_series)}
+    judged = {key: _judge(key, frames_of(by_series[key]), rules, modality) for key in sorted(by_series)}
     fitting = [verdict for verdict, _ in judged.values() if verdict.verdict is Verdict.NOT_PREFERRED]
     if not fitting:
         counted = Counter(verdict.verdict.value for verdict, _ in judged.values())
@@ -93,11 +107,11 @@ def _preference(series: SeriesVerdict, rules: SeriesChoice) -> tuple[float, int,
     return distance, -series.slices, series.series_number, series.series_key
 
 
-def _judge(key: str, instances: list[Instance], rules: SeriesChoice) -> tuple[SeriesVerdict, list[Instance]]:
+def _judge(key: str, frames: list[Frame], rules: SeriesChoice, modality: str) -> tuple[SeriesVerdict, list[Frame]]:
     """One series' verdict (`NOT_PREFERRED` where it fits) and its images that passed."""
-    refusals = [_refusal(instance) for instance in instances]
-    passed = [instance for instance, refusal in zip(instances, refusals, strict=True) if refusal is None]
-    thicknesses = [instance.number("SliceThickness") for instance in passed]
+    refusals = [_refusal(frame, modality) for frame in frames]
+    passed = [frame for frame, refusal in zip(frames, refusals, strict=True) if refusal is None]
+    thicknesses = [frame.number("SliceThickness") for frame in passed]
     known = [one for one in thicknesses if one is not None and one > 0]
     thickest = max(known) if known and len(known) == len(thicknesses) else None
     if not passed:
@@ -111,13 +125,13 @@ def _judge(key: str, instances: list[Instance], rules: SeriesChoice) -> tuple[Se
         verdict = Verdict.TOO_THICK
     else:
         verdict = Verdict.NOT_PREFERRED
-    number = int(instances[0].number("SeriesNumber") or 0)
+    number = int(frames[0].number("SeriesNumber") or 0)
     return SeriesVerdict(key, number, len(passed), thickest, verdict), passed
 
 
-def _refusal(instance: Instance) -> Verdict | None:
+def _refusal(instance: Frame, modality: str) -> Verdict | None:
     """Why one image cannot be a slice of the model's input, or None."""
-    if instance.text("SOPClassUID") != CTImageStorage:
+    if instance.text("SOPClassUID") not in SLICE_CLASSES[modality]:
         return Verdict.WRONG_SOP_CLASS
     image_type = [one.upper() for one in instance.texts("ImageType")]
     if _LOCALIZERS.intersection(image_type):
@@ -131,10 +145,12 @@ def _refusal(instance: Instance) -> Verdict | None:
     normal = slice_normal(instance)
     if normal is None or len(instance.numbers("ImagePositionPatient")) != 3:
         return Verdict.NO_GEOMETRY
-    return None if abs(normal[2]) >= AXIAL_NORMAL_MINIMUM else Verdict.NOT_AXIAL
+    if modality == "CT" and abs(normal[2]) < AXIAL_NORMAL_MINIMUM:
+        return Verdict.NOT_AXIAL
+    return None
 
 
-def slice_normal(instance: Instance) -> np.ndarray | None:
+def slice_normal(instance: Frame) -> np.ndarray | None:
     """The unit normal of Image Orientation (Patient), or None where it is absent or not orthonormal."""
     values = instance.numbers("ImageOrientationPatient")
     if len(values) != 6:

@@ -16,11 +16,12 @@ from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from shadow.domain.errors import NotEvaluable
-from shadow.index_test.instance import PYDICOM_ERRORS, Instance
+from shadow.index_test.frames import Frame
+from shadow.index_test.instance import PYDICOM_ERRORS
 from shadow.index_test.series import slice_normal
 
 AIR_HU = -1024.0
@@ -41,15 +42,18 @@ class Volume:
         pixel_spacing_mm: between rows, between columns (0028,0030).
         positions_mm: each slice's place along the normal, ascending.
         findings: stable codes of what is odd and does not forbid an answer.
+        tilt_degrees: between the images' normal and the way the table moved, or what Gantry/Detector Tilt says where
+            that is more.
     """
 
     hounsfield: Floats
     pixel_spacing_mm: tuple[float, float]
     positions_mm: tuple[float, ...]
     findings: tuple[str, ...]
+    tilt_degrees: float
 
 
-def build_volume(slices: Sequence[Instance], minimum_slices: int) -> Volume:
+def build_volume(slices: Sequence[Frame], minimum_slices: int) -> Volume:
     """The volume of one series.
 
     Args:
@@ -66,7 +70,8 @@ def build_volume(slices: Sequence[Instance], minimum_slices: int) -> Volume:
     assert normal is not None, "series choice passed an image without geometry"
     places = np.array([instance.numbers("ImagePositionPatient") for instance in kept])
     along = places @ normal
-    order = np.lexsort(([instance.text("SOPInstanceUID") for instance in kept], along))
+    names = [f"{frame.text('SOPInstanceUID')} {frame.index:06d}" for frame in kept]
+    order = np.lexsort((names, along))
     distinct = [order[0]]
     for index in order[1:]:
         if along[index] - along[distinct[-1]] >= SAME_POSITION_MM:
@@ -76,7 +81,11 @@ def build_volume(slices: Sequence[Instance], minimum_slices: int) -> Volume:
     if len(distinct) < max(minimum_slices, 2):
         raise NotEvaluable("too_few_slices", f"{len(distinct)} places")
     _check_spacing(np.diff(along[distinct]), findings)
-    _check_tilt(kept[0], places[distinct], normal, findings)
+    tilt_degrees = _tilt(kept[0], places[distinct], normal)
+    if tilt_degrees > TILT_DEGREES:
+        findings.append("gantry_tilt")
+    if len({frame.number("SliceThickness") for frame in kept}) > 1:
+        findings.append("mixed_slice_thickness")
     ordered = [kept[index] for index in distinct]
     row_mm, column_mm = ordered[0].numbers("PixelSpacing")[:2]
     return Volume(
@@ -84,10 +93,11 @@ def build_volume(slices: Sequence[Instance], minimum_slices: int) -> Volume:
         pixel_spacing_mm=(row_mm, column_mm),
         positions_mm=tuple(float(one) for one in along[distinct]),
         findings=tuple(findings),
+        tilt_degrees=tilt_degrees,
     )
 
 
-def _same_geometry(slices: Sequence[Instance], findings: list[str]) -> list[Instance]:
+def _same_geometry(slices: Sequence[Frame], findings: list[str]) -> list[Frame]:
     """The images of the commonest matrix, spacing and orientation."""
     geometries = [
         (
@@ -109,26 +119,29 @@ def _same_geometry(slices: Sequence[Instance], findings: list[str]) -> list[Inst
 
 
 def _check_spacing(steps: npt.NDArray[np.float64], findings: list[str]) -> None:
-    spacing = float(np.median(steps))
-    missing = int(np.sum(np.round(steps[steps > MISSING_SLICE_FRACTION * spacing] / spacing) - 1))
+    """A step much longer than its neighbours is a gap; steps that change and stay changed are a mixed protocol."""
+    missing = 0
+    for number, step in enumerate(steps):
+        around = np.r_[steps[max(0, number - 2) : number], steps[number + 1 : number + 3]]
+        usual = float(np.median(around)) if around.size else step
+        if step > MISSING_SLICE_FRACTION * usual:
+            missing += round(step / usual) - 1
     if missing:
         raise NotEvaluable("missing_slices", f"{missing} in gaps")
+    spacing = float(np.median(steps))
     if np.any(np.abs(steps - spacing) > UNEVEN_SPACING_FRACTION * spacing):
         findings.append("uneven_spacing")
 
 
-def _check_tilt(
-    first: Instance, places: npt.NDArray[np.float64], normal: npt.NDArray[np.float64], findings: list[str]
-) -> None:
+def _tilt(first: Frame, places: npt.NDArray[np.float64], normal: npt.NDArray[np.float64]) -> float:
     """A tilted gantry moves the table along another line than the normal; the tag alone may be wrong."""
     step = places[-1] - places[0]
     cosine = abs(float(step @ normal)) / float(np.linalg.norm(step))
     angle = float(np.degrees(np.arccos(min(cosine, 1.0))))
-    if angle > TILT_DEGREES or abs(first.number("GantryDetectorTilt") or 0.0) > TILT_DEGREES:
-        findings.append("gantry_tilt")
+    return max(angle, abs(first.number("GantryDetectorTilt") or 0.0))
 
 
-def hounsfield_units(slices: Sequence[Instance]) -> Floats:
+def hounsfield_units(slices: Sequence[Frame]) -> Floats:
     """float32 (slices, rows, columns) in Hounsfield units, of images that share a matrix.
 
     Raises:
@@ -137,7 +150,7 @@ def hounsfield_units(slices: Sequence[Instance]) -> Floats:
     return np.stack([_slice_hounsfield(instance) for instance in slices])
 
 
-def _slice_hounsfield(instance: Instance) -> Floats:
+def _slice_hounsfield(instance: Frame) -> Floats:
     if instance.text("RescaleType").upper() not in ("", "HU", "US"):
         raise NotEvaluable("not_hounsfield_units", "Rescale Type")
     slope, intercept = instance.number("RescaleSlope"), instance.number("RescaleIntercept")
@@ -165,28 +178,32 @@ def _slice_hounsfield(instance: Instance) -> Floats:
     return result
 
 
-def _stored_values(instance: Instance) -> tuple[npt.NDArray[np.unsignedinteger], int]:
+def _stored_values(instance: Frame) -> tuple[npt.NDArray[np.unsignedinteger], int]:
     """The stored values, unsigned (rows, columns), and the bits allocated to each."""
     rows, columns = int(instance.number("Rows") or 0), int(instance.number("Columns") or 0)
     bits = int(instance.number("BitsAllocated") or 0)
     if instance.number("SamplesPerPixel") not in (None, 1.0) or bits not in (8, 16) or not rows or not columns:
         raise NotEvaluable("unsupported_pixel_format", "samples, bits or matrix")
-    if (instance.number("NumberOfFrames") or 1) != 1:
-        raise NotEvaluable("unsupported_pixel_format", "several frames")
-    if UID(instance.transfer_syntax_uid).is_encapsulated:
+    if int(instance.number("NumberOfFrames") or 1) != instance.frames:
+        raise NotEvaluable("unsupported_pixel_format", "frames without functional groups")
+    if UID(instance.instance.transfer_syntax_uid).is_encapsulated:
         return _decompressed(instance, rows, columns, bits), bits
     raw = instance.raw("PixelData")
-    if raw is None or len(raw) < rows * columns * bits // 8:
+    size = rows * columns * bits // 8
+    if raw is None or len(raw) < (instance.index + 1) * size:
         raise NotEvaluable("unreadable_pixel_data", "shorter than its matrix")
-    values: npt.NDArray[np.unsignedinteger] = np.frombuffer(raw, f"<u{bits // 8}", rows * columns)
+    values: npt.NDArray[np.unsignedinteger] = np.frombuffer(
+        raw, f"<u{bits // 8}", rows * columns, instance.index * size
+    )
     return values.reshape(rows, columns), bits
 
 
-def _decompressed(instance: Instance, rows: int, columns: int, bits: int) -> npt.NDArray[np.unsignedinteger]:
+def _decompressed(instance: Frame, rows: int, columns: int, bits: int) -> npt.NDArray[np.unsignedinteger]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            pixels = pydicom.dcmread(BytesIO(instance.buffer)).pixel_array
+            source = BytesIO(instance.instance.buffer)
+            pixels = np.asarray(pixel_array(source, index=instance.index, raw=True))
     except (*PYDICOM_ERRORS, RuntimeError) as error:
         raise NotEvaluable("unreadable_pixel_data", type(error).__name__) from None
     if pixels.shape != (rows, columns) or pixels.dtype.itemsize != bits // 8:
@@ -194,7 +211,7 @@ def _decompressed(instance: Instance, rows: int, columns: int, bits: int) -> npt
     return np.ascontiguousarray(pixels).view(f"<u{bits // 8}")
 
 
-def _padding(instance: Instance, *, signed: bool) -> tuple[float, float] | None:
+def _padding(instance: Frame, *, signed: bool) -> tuple[float, float] | None:
     """Lowest and highest padding value (PS3.3 C.7.5.1.1.2); senders mix up the sign of its VR."""
     value = instance.number("PixelPaddingValue")
     if value is None:

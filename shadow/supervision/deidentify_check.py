@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from shadow.index_test.instance import Element, Instance, read_instance
 
 LONGEST_SHOWN = 60
 BINARY = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN"}
-NUMERIC = {b"US", b"SS", b"UL", b"SL", b"FL", b"FD", b"AT"}
+NUMERIC = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d"}
 
 
 def check(file: Path, console: Console) -> int:
@@ -70,6 +71,9 @@ def _shown(copy: Instance, element: Element) -> str:
     if element.vr in BINARY:
         return f"{size} bytes"
     if element.vr in NUMERIC:
-        return f"{size} bytes of numbers"
+        code = NUMERIC[element.vr]
+        count = size // struct.calcsize(code)
+        numbers = struct.unpack_from(f"<{count}{code}", copy.buffer, element.start)
+        return "\\".join(f"{one:g}" for one in numbers)[:LONGEST_SHOWN]
     text = copy.buffer[element.start : element.end].decode("latin-1").strip(" \0")
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"

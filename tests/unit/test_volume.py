@@ -1,33 +1,47 @@
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from head_ct import as_file, head_slice
+from head_ct import PSEUDONYMISER, RULES, as_file, head_slice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from shadow.domain.errors import NotEvaluable
-from shadow.index_test.instance import Instance, read_instance
+from shadow.index_test.deidentify import deidentify_instance
+from shadow.index_test.deidentify_values import DeidentificationContext
+from shadow.index_test.frames import Frame, frames_of
+from shadow.index_test.instance import read_instance
+from shadow.index_test.series import choose_series
 from shadow.index_test.volume import Volume, build_volume, hounsfield_units, resample_slices
 
+DCMCJPEG = Path("/usr/bin/dcmcjpeg")
+CONTEXT = DeidentificationContext(PSEUDONYMISER, "P" + "2" * 20, "A" + "3" * 20, -70)
 
-def stack(positions: list[float], **settings: object) -> list[Instance]:
+
+def framed(content: bytes) -> Frame:
+    (frame,) = frames_of([read_instance(content)])
+    return frame
+
+
+def stack(positions: list[float], **settings: object) -> list[Frame]:
     return [
-        read_instance(as_file(head_slice(number=number, position=position, **settings)))  # type: ignore[arg-type]
+        framed(as_file(head_slice(number=number, position=position, **settings)))  # type: ignore[arg-type]
         for number, position in enumerate(positions, 1)
     ]
 
 
-def refused(slices: list[Instance], minimum: int = 2) -> str:
+def refused(slices: list[Frame], minimum: int = 2) -> str:
     with pytest.raises(NotEvaluable) as caught:
         build_volume(slices, minimum)
     return caught.value.reason
 
 
-def one_slice(stored: np.ndarray, **changes: object) -> Instance:
+def one_slice(stored: np.ndarray, **changes: object) -> Frame:
     def change(dataset: Dataset) -> None:
         for keyword, value in changes.items():
             if value is None:
@@ -35,7 +49,7 @@ def one_slice(stored: np.ndarray, **changes: object) -> Instance:
             else:
                 setattr(dataset, keyword, value)
 
-    return read_instance(as_file(head_slice(pixels=stored, change=change)))
+    return framed(as_file(head_slice(pixels=stored, change=change)))
 
 
 def values(stored: list[int], **changes: object) -> list[float]:
@@ -46,7 +60,7 @@ def values(stored: list[int], **changes: object) -> list[float]:
 def test_slices_are_ordered_along_the_normal_not_by_their_numbers() -> None:
     positions = [20.0, 5.0, 15.0, 10.0]
     slices = [
-        read_instance(as_file(head_slice(number=n, position=p, pixels=np.full((4, 4), 1024 + int(p)))))
+        framed(as_file(head_slice(number=n, position=p, pixels=np.full((4, 4), 1024 + int(p)))))
         for n, p in enumerate(positions)
     ]
     volume = build_volume(slices, 2)
@@ -87,6 +101,117 @@ def test_a_tilted_gantry_is_found_by_the_table_or_by_the_tag() -> None:
     by_tag = stack([0, 5, 10], change=lambda one: setattr(one, "GantryDetectorTilt", "-12"))
     assert build_volume(stack([0, 5, 10], change=tilt), 2).findings == ("gantry_tilt",)
     assert build_volume(by_tag, 2).findings == ("gantry_tilt",)
+
+
+def head_with_tilt(degrees: float, places: list[tuple[float, float]]) -> list[Frame]:
+    """A head as a tilted gantry scans it: table positions along z with slice thickness, images tilted about x."""
+    cosine, sine = float(np.cos(np.radians(degrees))), float(np.sin(np.radians(degrees)))
+    thickness_at = dict(places)
+
+    def tilt(dataset: Dataset) -> None:
+        z = float(dataset.ImagePositionPatient[2])
+        dataset.ImageOrientationPatient = ["1", "0", "0", "0", f"{cosine:.6f}", f"{-sine:.6f}"]
+        dataset.SliceThickness = f"{thickness_at[z]:g}"
+        dataset.GantryDetectorTilt = f"{degrees:g}"
+
+    return stack([z for z, _ in places], change=tilt)
+
+
+def test_a_tilted_head_with_thin_slices_below_and_thick_above_has_the_right_findings() -> None:
+    thin = [(4.0 * number, 4.0) for number in range(10)]
+    thick = [(40.0 + 7.0 * number, 7.0) for number in range(12)]
+    volume = build_volume(head_with_tilt(18.5, thin + thick), 6)
+    assert set(volume.findings) == {"gantry_tilt", "uneven_spacing", "mixed_slice_thickness"}
+    assert volume.tilt_degrees == pytest.approx(18.5, abs=0.05)
+    along = np.diff(volume.positions_mm)
+    assert along[0] == pytest.approx(4 * np.cos(np.radians(18.5)), abs=0.01)
+    gap = [place for place in thin + thick if place[0] not in (16.0, 61.0)]
+    with pytest.raises(NotEvaluable, match="missing_slices: 2 in gaps"):
+        build_volume(head_with_tilt(18.5, gap), 6)
+
+
+def noise(seed: int, shape: tuple[int, ...] = (32, 32)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 4096, shape).astype(np.uint16)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def test_every_codec_gives_the_values_that_went_in(syntax: UID) -> None:
+    pixels = noise(3)
+
+    def compress(dataset: Dataset) -> None:
+        dataset.compress(syntax, generate_instance_uid=False)
+
+    expected = hounsfield_units([one_slice(pixels)])
+    found = hounsfield_units([framed(as_file(head_slice(pixels=pixels, change=compress)))])
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.skipif(not DCMCJPEG.exists(), reason="dcmtk is not installed")
+@pytest.mark.parametrize("option", ["+e1", "+el"])
+def test_lossless_jpeg_of_dcmtk_gives_the_values_that_went_in(tmp_path: Path, option: str) -> None:
+    pixels = noise(4)
+    source, target = tmp_path / "raw.dcm", tmp_path / "compressed.dcm"
+    source.write_bytes(as_file(head_slice(pixels=pixels)))
+    subprocess.run([DCMCJPEG, option, "+un", source, target], check=True, capture_output=True)
+    frame = framed(target.read_bytes())
+    assert UID(frame.instance.transfer_syntax_uid).is_encapsulated
+    assert np.array_equal(hounsfield_units([frame]), hounsfield_units([one_slice(pixels)]))
+
+
+def enhanced_ct(count: int = 8, *, compressed: bool = False) -> Dataset:
+    """An Enhanced CT (PS3.3 A.38.1): frames out of order, intercept of the odd ones their own."""
+    dataset = head_slice(pixels=noise(1))
+    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
+                    "RescaleSlope", "RescaleIntercept", "RescaleType"):  # fmt: skip
+        del dataset[keyword]
+    dataset.NumberOfFrames = str(count)
+    order = [number * 3 % count for number in range(count)]
+    frames = []
+    for z in order:
+        item, position, values = Dataset(), Dataset(), Dataset()
+        position.ImagePositionPatient = ["-10", "-10", f"{5 * z}"]
+        item.PlanePositionSequence = [position]
+        if z % 2:
+            values.RescaleSlope, values.RescaleIntercept, values.RescaleType = "1", "-1000", "HU"
+            item.PixelValueTransformationSequence = [values]
+        frames.append(item)
+    dataset.PerFrameFunctionalGroupsSequence = frames
+    shared, orientation, measures, values, kind = (Dataset() for _ in range(5))
+    orientation.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+    measures.PixelSpacing, measures.SliceThickness = ["1.5", "1.5"], "5"
+    values.RescaleSlope, values.RescaleIntercept, values.RescaleType = "1", "-1024", "HU"
+    kind.FrameType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    shared.PixelValueTransformationSequence, shared.CTImageFrameTypeSequence = [values], [kind]
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    dataset.PixelData = np.stack([np.full((32, 32), 1024 + z, np.uint16) for z in order]).tobytes()
+    if compressed:
+        dataset.compress(RLELossless, generate_instance_uid=False)
+    return dataset
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("deidentified", [False, True])
+def test_a_multi_frame_ct_is_a_series_of_its_frames(compressed: bool, deidentified: bool) -> None:
+    content = as_file(enhanced_ct(compressed=compressed))
+    instance = read_instance(content)
+    if deidentified:
+        instance = read_instance(deidentify_instance(instance, CONTEXT))
+    chosen = choose_series([instance], RULES)
+    volume = build_volume(chosen.slices, 6)
+    assert volume.positions_mm == tuple(5.0 * z for z in range(8))
+    assert volume.findings == ()
+    assert [float(one) for one in volume.hounsfield[:, 3, 3]] == [z + (24.0 if z % 2 else 0.0) for z in range(8)]
+
+
+def test_frames_that_are_no_slices_are_left_out_by_their_own_frame_type() -> None:
+    dataset = enhanced_ct()
+    localizer = Dataset()
+    localizer.FrameType = ["ORIGINAL", "PRIMARY", "LOCALIZER", "NONE"]
+    dataset.PerFrameFunctionalGroupsSequence[0].CTImageFrameTypeSequence = [localizer]
+    chosen = choose_series([read_instance(as_file(dataset))], RULES)
+    assert len(chosen.slices) == 7
 
 
 def test_slices_of_another_matrix_are_put_aside() -> None:
@@ -158,12 +283,12 @@ def test_compressed_pixels_are_read_or_the_study_is_counted_as_unreadable() -> N
     content = Path(path).read_bytes()
     dataset = pydicom.dcmread(path)
     dataset.RescaleSlope, dataset.RescaleIntercept = "1", "0"
-    instance = read_instance(as_file(dataset))
+    instance = framed(as_file(dataset))
     assert np.array_equal(hounsfield_units([instance])[0], pydicom.dcmread(reference).pixel_array)
     broken = as_file(dataset)
     place = broken.rfind(content[-200:-150])
     assert place > 0
-    damaged = read_instance(broken[: place - 2000] + bytes(2000) + broken[place:])
+    damaged = framed(broken[: place - 2000] + bytes(2000) + broken[place:])
     with pytest.raises(NotEvaluable, match="unreadable_pixel_data"):
         hounsfield_units([damaged])
 
@@ -174,11 +299,11 @@ def test_pixels_are_those_that_pydicom_reads() -> None:
     dataset = pydicom.dcmread(path)
     expected = dataset.pixel_array.astype(np.float32) * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
     expected[dataset.pixel_array == dataset.PixelPaddingValue] = -1024
-    assert np.array_equal(hounsfield_units([read_instance(Path(path).read_bytes())])[0], expected)
+    assert np.array_equal(hounsfield_units([framed(Path(path).read_bytes())])[0], expected)
 
 
 def volume_of(array: np.ndarray, spacing: tuple[float, float]) -> Volume:
-    return Volume(array.astype(np.float32), spacing, tuple(float(one) for one in range(len(array))), ())
+    return Volume(array.astype(np.float32), spacing, tuple(float(one) for one in range(len(array))), (), 0.0)
 
 
 def slow_resample(
