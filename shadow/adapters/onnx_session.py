@@ -10,7 +10,7 @@ import onnxruntime
 
 from shadow.domain.errors import ModelContractError
 from shadow.index_test.model import ModelContract
-from shadow.index_test.volume import Floats
+from shadow.index_test.pixels import Floats
 
 INTRA_OP_THREADS = 1
 _CPU = "CPUExecutionProvider"
@@ -52,7 +52,7 @@ class OnnxSession:
         """One score a slice.
 
         Args:
-            batch: float32 (slices, 1, rows, columns), Hounsfield units.
+            batch: float32 (items, channels, rows, columns), what the contract's kind of input says.
 
         Returns:
             float32 (slices,).
@@ -69,7 +69,7 @@ class OnnxSession:
     def _check(self, contract: ModelContract) -> None:
         inputs = {one.name: one for one in self._session.get_inputs()}
         outputs = {one.name: one for one in self._session.get_outputs()}
-        expected = [None, 1, contract.input.rows, contract.input.columns]
+        expected = [None, contract.input.channels, contract.input.rows, contract.input.columns]
         if set(inputs) != {self._input}:
             raise ModelContractError(f"{contract.identifier}: input.name: the file's inputs are {sorted(inputs)}")
         found = inputs[self._input]

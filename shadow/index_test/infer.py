@@ -16,7 +16,7 @@ from shadow.index_test.lane import MAXIMUM_ATTEMPTS, Patience, Work, drain
 from shadow.index_test.lock import Result, already_locked, answered, failed, lock, result_key
 from shadow.index_test.model import ModelContract
 from shadow.index_test.model_input import ModelStudyInput, prepare_study
-from shadow.index_test.volume import Floats
+from shadow.index_test.pixels import Floats
 from shadow.protocol.trial import TrialProtocol
 from shadow.store.ledger import Ledger
 from shadow.store.queue import WorkQueue
@@ -34,7 +34,7 @@ class InferenceSession(Protocol):
         """One score a slice.
 
         Args:
-            batch: float32 (slices, 1, rows, columns), Hounsfield units.
+            batch: float32 (items, channels, rows, columns), what the contract's kind of input says.
 
         Returns:
             float32 (slices,).

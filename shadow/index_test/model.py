@@ -13,9 +13,13 @@ from shadow.protocol.reader import read_toml
 
 
 class InputKind(StrEnum):
-    """What one input of the model is."""
+    """What one input of the model is: float32 (items, channels, rows, columns)."""
 
-    AXIAL_SLICES = "axial_slices"
+    AXIAL_SLICES = "axial_slices"  # CT, Hounsfield units
+    MR_SLICES = "mr_slices"  # MR in any plane, intensities between the volume's 1st and 99th percentile as 0 to 1
+    RADIOGRAPHS = "radiographs"  # CR and DX for presentation, 0 to 1, dense tissue high
+    MAMMOGRAMS = "mammograms"  # the same, chest wall at the left
+    SLIDE_TILES = "slide_tiles"  # whole-slide microscopy: red, green, blue, 0 to 1, glass left out
 
 
 class StudyScore(StrEnum):
@@ -46,26 +50,35 @@ class ModelIdentity:
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
-    """The contract's table `input`: float32 (slices, 1, rows, columns), Hounsfield units.
+    """The contract's table `input`; see `InputKind` for what it holds.
 
     Attributes:
         name: of the ONNX input.
-        pixel_spacing_mm: of the square grid that slices are resampled to, centred on the image centre.
-        outside_hu: what stands where the grid reaches beyond the image.
+        pixel_spacing_mm: of the square grid that slices are resampled to, centred on the image centre, or that tiles
+            are cut to; not for radiographs and mammograms, which fill the grid.
+        outside_hu: what stands where the grid reaches beyond a CT image; only there.
     """
 
     name: str
     kind: InputKind
     rows: int
     columns: int
-    pixel_spacing_mm: float
-    outside_hu: float
+    pixel_spacing_mm: float = 0.0
+    outside_hu: float = math.nan
 
     def __post_init__(self) -> None:
         if self.rows < 1 or self.columns < 1:
             raise ValueError("rows, columns: must be at least 1")
-        if not (math.isfinite(self.pixel_spacing_mm) and self.pixel_spacing_mm > 0):
+        fills_its_grid = self.kind in (InputKind.RADIOGRAPHS, InputKind.MAMMOGRAMS)
+        if not fills_its_grid and not (math.isfinite(self.pixel_spacing_mm) and self.pixel_spacing_mm > 0):
             raise ValueError("pixel_spacing_mm: must be above 0")
+        if self.kind is InputKind.AXIAL_SLICES and not math.isfinite(self.outside_hu):
+            raise ValueError("outside_hu: is missing; write what stands beyond the image, for example -1024.0")
+
+    @property
+    def channels(self) -> int:
+        """Of one item."""
+        return 3 if self.kind is InputKind.SLIDE_TILES else 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from shadow.domain.errors import NotEvaluable, UnreadableInstance
 from shadow.index_test.instance import Instance, read_instance
-from shadow.index_test.model import ModelContract
-from shadow.index_test.series import SeriesVerdict, choose_series
-from shadow.index_test.volume import Floats, build_volume, resample_slices
+from shadow.index_test.model import InputKind, ModelContract, ModelInput
+from shadow.index_test.pixels import Floats, hounsfield_units, intensities
+from shadow.index_test.projection import choose_projections
+from shadow.index_test.series import SeriesVerdict, Verdict, choose_series
+from shadow.index_test.slide import cut_tiles
+from shadow.index_test.volume import build_volume, resample_slices
 from shadow.protocol.trial import SeriesChoice
 
 LOWEST_TISSUE_HU = -200.0
+LOWEST_SHOWN, HIGHEST_SHOWN = 1.0, 99.0
+"""Percentiles of an MR volume that stand for 0 and 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +28,8 @@ class ModelStudyInput:
     """What one model is given of one study.
 
     Attributes:
-        slices: float32 (slices, 1, rows, columns), Hounsfield units.
-        series_key: the chosen series.
+        slices: float32 (items, channels, rows, columns), what the contract's kind of input says.
+        series_key: the chosen series, of several the first.
         verdicts: every series' verdict.
         findings: of the geometry.
         sha256: over the shape and the array in C order, little endian.
@@ -39,22 +44,84 @@ class ModelStudyInput:
     summary: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The array (items, channels, rows, columns), where it came from, and what was odd."""
+
+    array: Floats
+    series_key: str
+    verdicts: tuple[SeriesVerdict, ...]
+    findings: tuple[str, ...]
+
+
 def prepare_study(copies: Mapping[str, bytes], rules: SeriesChoice, contract: ModelContract) -> ModelStudyInput:
-    """Read, choose, stack and resample one study.
+    """Read, choose and bring one study onto the model's grid, by the kind of input that its contract names.
 
     Raises:
         NotEvaluable: no series qualifies, slices are missing, or pixels cannot be read.
     """
-    chosen = choose_series(_read(copies), rules)
-    volume = build_volume(chosen.slices, rules.minimum_slices)
-    grid = contract.input
-    slices = resample_slices(volume, grid.rows, grid.columns, grid.pixel_spacing_mm, grid.outside_hu)
-    batch = slices[:, None]
+    given = _given(_read(copies), rules, contract)
+    batch = given.array
     digest = hashlib.sha256(f"float32 {batch.shape}\n".encode())
     digest.update(batch.astype("<f4", copy=False).tobytes())
+    is_ct = contract.input.kind is InputKind.AXIAL_SLICES
     return ModelStudyInput(
-        batch, chosen.series_key, chosen.verdicts, volume.findings, digest.hexdigest(), summary_of(batch)
+        batch,
+        given.series_key,
+        given.verdicts,
+        given.findings,
+        digest.hexdigest(),
+        summary_of(batch) if is_ct else summary_of_intensities(batch),
     )
+
+
+def _given(instances: list[Instance], rules: SeriesChoice, contract: ModelContract) -> _Given:
+    grid = contract.input
+    match grid.kind:
+        case InputKind.AXIAL_SLICES:
+            return _slices(instances, rules, grid, "CT")
+        case InputKind.MR_SLICES:
+            return _slices(instances, rules, grid, "MR")
+        case InputKind.RADIOGRAPHS | InputKind.MAMMOGRAMS:
+            found = choose_projections(
+                instances,
+                grid.rows,
+                grid.columns,
+                breasts=grid.kind is InputKind.MAMMOGRAMS,
+                minimum_images=rules.minimum_slices,
+            )
+            chosen = next(one.series_key for one in found.verdicts if one.verdict is Verdict.CHOSEN)
+            return _Given(found.images[:, None], chosen, found.verdicts, found.findings)
+        case InputKind.SLIDE_TILES:
+            tiles = cut_tiles(instances, grid.rows, grid.columns, grid.pixel_spacing_mm)
+            return _Given(tiles.tiles, tiles.series_key, tiles.verdicts, tiles.findings)
+
+
+def _slices(instances: list[Instance], rules: SeriesChoice, grid: ModelInput, modality: str) -> _Given:
+    chosen = choose_series(instances, rules, modality)
+    is_ct = modality == "CT"
+    volume = build_volume(chosen.slices, rules.minimum_slices, hounsfield_units if is_ct else intensities)
+    outside = grid.outside_hu
+    if not is_ct:
+        low, high = (float(one) for one in np.percentile(volume.values, (LOWEST_SHOWN, HIGHEST_SHOWN)))
+        scaled = np.clip((volume.values - low) / max(high - low, 1e-6), 0.0, 1.0).astype(np.float32)
+        volume, outside = replace(volume, values=scaled), 0.0
+    slices = resample_slices(volume, grid.rows, grid.columns, grid.pixel_spacing_mm, outside)
+    return _Given(slices[:, None], chosen.series_key, chosen.verdicts, volume.findings)
+
+
+def summary_of_intensities(batch: Floats) -> tuple[float, ...]:
+    """The same for inputs between 0 and 1: items, share above 0, their mean and standard deviation, and quartiles.
+
+    >>> summary_of_intensities(np.full((2, 1, 4, 4), 0.5, dtype=np.float32))
+    (2.0, 1.0, 0.5, 0.0, 0.5, 0.5)
+    """
+    inside = batch[batch > 0].astype(np.float64)
+    if not inside.size:
+        return (float(batch.shape[0]), 0.0, 0.0, 0.0, 0.0, 0.0)
+    quartiles = np.percentile(inside, (25, 75))
+    shares = (inside.size / batch.size, inside.mean(), inside.std(), *quartiles)
+    return (float(batch.shape[0]), *(round(float(one), 6) for one in shares))
 
 
 def summary_of(batch: Floats) -> tuple[float, ...]:

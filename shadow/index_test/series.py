@@ -43,6 +43,8 @@ class Verdict(StrEnum):
     TOO_FEW_SLICES = "too_few_slices"
     NO_SLICE_THICKNESS = "no_slice_thickness"
     TOO_THICK = "too_thick"
+    FOR_PROCESSING = "for_processing"
+    TOO_COARSE = "too_coarse"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.uid import CTImageStorage
 
 from shadow.domain.shift import local_instant
+from shadow.index_test.deidentify_table import IMAGE_CLASSES
 from shadow.index_test.dicom_time import parsed_date, parsed_offset, parsed_time
 from shadow.index_test.instance import Instance
 
@@ -103,9 +103,7 @@ def read_study_header(instances: Sequence[Instance], zone: ZoneInfo | None) -> S
 def _main_instance(ordered: Sequence[Instance]) -> Instance:
     """The first instance of the largest image series; localizers and reports only where there is nothing else."""
     images = [
-        one
-        for one in ordered
-        if one.text("SOPClassUID") == CTImageStorage and "LOCALIZER" not in one.texts("ImageType")
+        one for one in ordered if one.text("SOPClassUID") in IMAGE_CLASSES and "LOCALIZER" not in one.texts("ImageType")
     ]
     candidates = images or list(ordered)
     sizes = Counter(one.text("SeriesInstanceUID") for one in candidates)

@@ -7,30 +7,23 @@ padding range are air; slices are ordered along the normal of the image plane an
 from __future__ import annotations
 
 import math
-import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID
 
 from shadow.domain.errors import NotEvaluable
 from shadow.index_test.frames import Frame
-from shadow.index_test.instance import PYDICOM_ERRORS
+from shadow.index_test.pixels import Floats, hounsfield_units
 from shadow.index_test.series import slice_normal
 
-AIR_HU = -1024.0
 SAME_POSITION_MM = 0.05
 UNEVEN_SPACING_FRACTION = 0.1
 MISSING_SLICE_FRACTION = 1.5
 TILT_DEGREES = 0.5
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +31,7 @@ class Volume:
     """One series as a stack.
 
     Attributes:
-        hounsfield: float32 (slices, rows, columns), Hounsfield units, ordered along the normal.
+        values: float32 (slices, rows, columns), ordered along the normal: Hounsfield units, or for MR intensities.
         pixel_spacing_mm: between rows, between columns (0028,0030).
         positions_mm: each slice's place along the normal, ascending.
         findings: stable codes of what is odd and does not forbid an answer.
@@ -46,18 +39,21 @@ class Volume:
             that is more.
     """
 
-    hounsfield: Floats
+    values: Floats
     pixel_spacing_mm: tuple[float, float]
     positions_mm: tuple[float, ...]
     findings: tuple[str, ...]
     tilt_degrees: float
 
 
-def build_volume(slices: Sequence[Frame], minimum_slices: int) -> Volume:
+def build_volume(
+    slices: Sequence[Frame], minimum_slices: int, measure: Callable[[Sequence[Frame]], Floats] = hounsfield_units
+) -> Volume:
     """The volume of one series.
 
     Args:
         slices: images of one series that `choose_series` passed, in any order.
+        measure: `hounsfield_units` for CT, `intensities` for MR.
         minimum_slices: what must be left after slices of another matrix or of the same place are put aside.
 
     Raises:
@@ -89,7 +85,7 @@ def build_volume(slices: Sequence[Frame], minimum_slices: int) -> Volume:
     ordered = [kept[index] for index in distinct]
     row_mm, column_mm = ordered[0].numbers("PixelSpacing")[:2]
     return Volume(
-        hounsfield=hounsfield_units(ordered),
+        values=measure(ordered),
         pixel_spacing_mm=(row_mm, column_mm),
         positions_mm=tuple(float(one) for one in along[distinct]),
         findings=tuple(findings),
@@ -141,101 +137,16 @@ def _tilt(first: Frame, places: npt.NDArray[np.float64], normal: npt.NDArray[np.
     return max(angle, abs(first.number("GantryDetectorTilt") or 0.0))
 
 
-def hounsfield_units(slices: Sequence[Frame]) -> Floats:
-    """float32 (slices, rows, columns) in Hounsfield units, of images that share a matrix.
-
-    Raises:
-        NotEvaluable: `not_hounsfield_units`, `unsupported_pixel_format` or `unreadable_pixel_data`.
-    """
-    return np.stack([_slice_hounsfield(instance) for instance in slices])
-
-
-def _slice_hounsfield(instance: Frame) -> Floats:
-    if instance.text("RescaleType").upper() not in ("", "HU", "US"):
-        raise NotEvaluable("not_hounsfield_units", "Rescale Type")
-    slope, intercept = instance.number("RescaleSlope"), instance.number("RescaleIntercept")
-    if slope is None or intercept is None or slope == 0:
-        raise NotEvaluable("not_hounsfield_units", "no rescale slope and intercept")
-    stored, bits_allocated = _stored_values(instance)
-    bits_stored = int(instance.number("BitsStored") or 0)
-    if not 0 < bits_stored <= bits_allocated or instance.number("HighBit") != bits_stored - 1:
-        raise NotEvaluable("unsupported_pixel_format", "high bit")
-    signed = instance.number("PixelRepresentation") == 1
-    unused = bits_allocated - bits_stored
-    if signed:
-        stored = stored.view(f"<i{bits_allocated // 8}")
-        values = (stored << unused) >> unused if unused else stored
-    else:
-        values = stored & ((1 << bits_stored) - 1) if unused else stored
-    result = values.astype(np.float32)
-    if slope != 1:
-        result *= np.float32(slope)
-    if intercept:
-        result += np.float32(intercept)
-    padding = _padding(instance, signed=signed)
-    if padding is not None:
-        result[(values >= padding[0]) & (values <= padding[1])] = AIR_HU
-    return result
-
-
-def _stored_values(instance: Frame) -> tuple[npt.NDArray[np.unsignedinteger], int]:
-    """The stored values, unsigned (rows, columns), and the bits allocated to each."""
-    rows, columns = int(instance.number("Rows") or 0), int(instance.number("Columns") or 0)
-    bits = int(instance.number("BitsAllocated") or 0)
-    if instance.number("SamplesPerPixel") not in (None, 1.0) or bits not in (8, 16) or not rows or not columns:
-        raise NotEvaluable("unsupported_pixel_format", "samples, bits or matrix")
-    if int(instance.number("NumberOfFrames") or 1) != instance.frames:
-        raise NotEvaluable("unsupported_pixel_format", "frames without functional groups")
-    if UID(instance.instance.transfer_syntax_uid).is_encapsulated:
-        return _decompressed(instance, rows, columns, bits), bits
-    raw = instance.raw("PixelData")
-    size = rows * columns * bits // 8
-    if raw is None or len(raw) < (instance.index + 1) * size:
-        raise NotEvaluable("unreadable_pixel_data", "shorter than its matrix")
-    values: npt.NDArray[np.unsignedinteger] = np.frombuffer(
-        raw, f"<u{bits // 8}", rows * columns, instance.index * size
-    )
-    return values.reshape(rows, columns), bits
-
-
-def _decompressed(instance: Frame, rows: int, columns: int, bits: int) -> npt.NDArray[np.unsignedinteger]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            source = BytesIO(instance.instance.buffer)
-            pixels = np.asarray(pixel_array(source, index=instance.index, raw=True))
-    except (*PYDICOM_ERRORS, RuntimeError) as error:
-        raise NotEvaluable("unreadable_pixel_data", type(error).__name__) from None
-    if pixels.shape != (rows, columns) or pixels.dtype.itemsize != bits // 8:
-        raise NotEvaluable("unreadable_pixel_data", "another matrix than the header's")
-    return np.ascontiguousarray(pixels).view(f"<u{bits // 8}")
-
-
-def _padding(instance: Frame, *, signed: bool) -> tuple[float, float] | None:
-    """Lowest and highest padding value (PS3.3 C.7.5.1.1.2); senders mix up the sign of its VR."""
-    value = instance.number("PixelPaddingValue")
-    if value is None:
-        return None
-    limit = instance.number("PixelPaddingRangeLimit")
-    ends = [value, value if limit is None else limit]
-    bits = int(instance.number("BitsAllocated") or 16)
-    if signed:
-        ends = [end - (1 << bits) if end >= 1 << (bits - 1) else end for end in ends]
-    else:
-        ends = [end + (1 << bits) if end < 0 else end for end in ends]
-    return min(ends), max(ends)
-
-
 def resample_slices(volume: Volume, rows: int, columns: int, pixel_spacing_mm: float, outside_hu: float) -> Floats:
     """The slices on a square grid centred on the image centre: float32 (slices, rows, columns), HU.
 
     Each new pixel is the area-weighted average of what it covers; what it covers beyond the image counts as
     `outside_hu`. The average of an area is separable: first along the rows' axis, then along the columns'.
     """
-    _, source_rows, source_columns = volume.hounsfield.shape
+    _, source_rows, source_columns = volume.values.shape
     row_mm, column_mm = volume.pixel_spacing_mm
     outside = np.float32(outside_hu)
-    down = _averaged(volume.hounsfield - outside, 1, _area_band(source_rows, row_mm, rows, pixel_spacing_mm))
+    down = _averaged(volume.values - outside, 1, _area_band(source_rows, row_mm, rows, pixel_spacing_mm))
     resampled = _averaged(down, 2, _area_band(source_columns, column_mm, columns, pixel_spacing_mm))
     resampled += outside
     return resampled

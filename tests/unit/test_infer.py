@@ -26,7 +26,7 @@ from shadow.index_test.infer import InferenceSession, drain_model
 from shadow.index_test.intake import drain_admissions, model_queue
 from shadow.index_test.model import ModelContract
 from shadow.index_test.model_input import prepare_study
-from shadow.index_test.volume import Floats
+from shadow.index_test.pixels import Floats
 from shadow.store.events import Kind
 from shadow.store.ledger import Ledger
 from shadow.store.queue import WorkQueue

@@ -16,8 +16,9 @@ from shadow.index_test.deidentify import deidentify_instance
 from shadow.index_test.deidentify_values import DeidentificationContext
 from shadow.index_test.frames import Frame, frames_of
 from shadow.index_test.instance import read_instance
+from shadow.index_test.pixels import hounsfield_units
 from shadow.index_test.series import choose_series
-from shadow.index_test.volume import Volume, build_volume, hounsfield_units, resample_slices
+from shadow.index_test.volume import Volume, build_volume, resample_slices
 
 DCMCJPEG = Path("/usr/bin/dcmcjpeg")
 CONTEXT = DeidentificationContext(PSEUDONYMISER, "P" + "2" * 20, "A" + "3" * 20, -70)
@@ -65,8 +66,8 @@ def test_slices_are_ordered_along_the_normal_not_by_their_numbers() -> None:
     ]
     volume = build_volume(slices, 2)
     assert volume.positions_mm == (5.0, 10.0, 15.0, 20.0)
-    assert [float(one) for one in volume.hounsfield[:, 0, 0]] == [5.0, 10.0, 15.0, 20.0]
-    assert volume.hounsfield.dtype == np.float32
+    assert [float(one) for one in volume.values[:, 0, 0]] == [5.0, 10.0, 15.0, 20.0]
+    assert volume.values.dtype == np.float32
     assert (volume.pixel_spacing_mm, volume.findings) == ((1.5, 1.5), ())
 
 
@@ -202,7 +203,7 @@ def test_a_multi_frame_ct_is_a_series_of_its_frames(compressed: bool, deidentifi
     volume = build_volume(chosen.slices, 6)
     assert volume.positions_mm == tuple(5.0 * z for z in range(8))
     assert volume.findings == ()
-    assert [float(one) for one in volume.hounsfield[:, 3, 3]] == [z + (24.0 if z % 2 else 0.0) for z in range(8)]
+    assert [float(one) for one in volume.values[:, 3, 3]] == [z + (24.0 if z % 2 else 0.0) for z in range(8)]
 
 
 def test_frames_that_are_no_slices_are_left_out_by_their_own_frame_type() -> None:
@@ -217,7 +218,7 @@ def test_frames_that_are_no_slices_are_left_out_by_their_own_frame_type() -> Non
 def test_slices_of_another_matrix_are_put_aside() -> None:
     volume = build_volume([*stack([0, 5, 10, 15]), *stack([20, 25], matrix=16)], 2)
     assert volume.findings == ("mixed_matrix",)
-    assert volume.hounsfield.shape == (4, 32, 32)
+    assert volume.values.shape == (4, 32, 32)
 
 
 def test_stored_values_become_hounsfield_units() -> None:

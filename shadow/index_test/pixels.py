@@ -1,0 +1,135 @@
+"""Stored values of an image, and what they mean: Hounsfield units for CT, intensities for everything else.
+
+Rules of PS3.3 C.7.6.3 and C.11.1: bits above Bits Stored are masked and the sign extended; values in the padding
+range are air; MONOCHROME1 is how an image is shown and never touches its values.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from io import BytesIO
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID
+
+from shadow.domain.errors import NotEvaluable
+from shadow.index_test.frames import Frame
+from shadow.index_test.instance import PYDICOM_ERRORS
+
+AIR_HU = -1024.0
+
+Floats = npt.NDArray[np.float32]
+
+
+def hounsfield_units(slices: Sequence[Frame]) -> Floats:
+    """float32 (slices, rows, columns) in Hounsfield units, of images that share a matrix.
+
+    Raises:
+        NotEvaluable: `not_hounsfield_units`, `unsupported_pixel_format` or `unreadable_pixel_data`.
+    """
+    return np.stack([_slice_hounsfield(instance) for instance in slices])
+
+
+def intensities(frames: Sequence[Frame]) -> Floats:
+    """float32 (images, rows, columns): modality values, with slope 1 and intercept 0 where an image gives none.
+
+    Padding becomes the lowest value of its image.
+
+    Raises:
+        NotEvaluable: `unsupported_pixel_format` or `unreadable_pixel_data`.
+    """
+    return np.stack([_intensities(frame) for frame in frames])
+
+
+def _intensities(frame: Frame) -> Floats:
+    slope, intercept = frame.number("RescaleSlope"), frame.number("RescaleIntercept")
+    values, padded = _values(frame)
+    result = values.astype(np.float32) * np.float32(slope or 1.0) + np.float32(intercept or 0.0)
+    if padded is not None and padded.any() and not padded.all():
+        result[padded] = result[~padded].min()
+    return result
+
+
+def _slice_hounsfield(instance: Frame) -> Floats:
+    if instance.text("RescaleType").upper() not in ("", "HU", "US"):
+        raise NotEvaluable("not_hounsfield_units", "Rescale Type")
+    slope, intercept = instance.number("RescaleSlope"), instance.number("RescaleIntercept")
+    if slope is None or intercept is None or slope == 0:
+        raise NotEvaluable("not_hounsfield_units", "no rescale slope and intercept")
+    values, padded = _values(instance)
+    result = values.astype(np.float32)
+    if slope != 1:
+        result *= np.float32(slope)
+    if intercept:
+        result += np.float32(intercept)
+    if padded is not None:
+        result[padded] = AIR_HU
+    return result
+
+
+def _values(instance: Frame) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.bool_] | None]:
+    """The values as numbers (rows, columns), and which of them are padding; None where the image names no padding."""
+    stored, bits_allocated = _stored_values(instance)
+    bits_stored = int(instance.number("BitsStored") or 0)
+    if not 0 < bits_stored <= bits_allocated or instance.number("HighBit") != bits_stored - 1:
+        raise NotEvaluable("unsupported_pixel_format", "high bit")
+    signed = instance.number("PixelRepresentation") == 1
+    unused = bits_allocated - bits_stored
+    if signed:
+        stored = stored.view(f"<i{bits_allocated // 8}")
+        values = (stored << unused) >> unused if unused else stored
+    else:
+        values = stored & ((1 << bits_stored) - 1) if unused else stored
+    padding = _padding(instance, signed=signed)
+    return values, None if padding is None else (values >= padding[0]) & (values <= padding[1])
+
+
+def _stored_values(instance: Frame) -> tuple[npt.NDArray[np.unsignedinteger], int]:
+    """The stored values, unsigned (rows, columns), and the bits allocated to each."""
+    rows, columns = int(instance.number("Rows") or 0), int(instance.number("Columns") or 0)
+    bits = int(instance.number("BitsAllocated") or 0)
+    if instance.number("SamplesPerPixel") not in (None, 1.0) or bits not in (8, 16) or not rows or not columns:
+        raise NotEvaluable("unsupported_pixel_format", "samples, bits or matrix")
+    if int(instance.number("NumberOfFrames") or 1) != instance.frames:
+        raise NotEvaluable("unsupported_pixel_format", "frames without functional groups")
+    if UID(instance.instance.transfer_syntax_uid).is_encapsulated:
+        return _decompressed(instance, rows, columns, bits), bits
+    raw = instance.raw("PixelData")
+    size = rows * columns * bits // 8
+    if raw is None or len(raw) < (instance.index + 1) * size:
+        raise NotEvaluable("unreadable_pixel_data", "shorter than its matrix")
+    values: npt.NDArray[np.unsignedinteger] = np.frombuffer(
+        raw, f"<u{bits // 8}", rows * columns, instance.index * size
+    )
+    return values.reshape(rows, columns), bits
+
+
+def _decompressed(instance: Frame, rows: int, columns: int, bits: int) -> npt.NDArray[np.unsignedinteger]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            source = BytesIO(instance.instance.buffer)
+            pixels = np.asarray(pixel_array(source, index=instance.index, raw=True))
+    except (*PYDICOM_ERRORS, RuntimeError) as error:
+        raise NotEvaluable("unreadable_pixel_data", type(error).__name__) from None
+    if pixels.shape != (rows, columns) or pixels.dtype.itemsize != bits // 8:
+        raise NotEvaluable("unreadable_pixel_data", "another matrix than the header's")
+    return np.ascontiguousarray(pixels).view(f"<u{bits // 8}")
+
+
+def _padding(instance: Frame, *, signed: bool) -> tuple[float, float] | None:
+    """Lowest and highest padding value (PS3.3 C.7.5.1.1.2); senders mix up the sign of its VR."""
+    value = instance.number("PixelPaddingValue")
+    if value is None:
+        return None
+    limit = instance.number("PixelPaddingRangeLimit")
+    ends = [value, value if limit is None else limit]
+    bits = int(instance.number("BitsAllocated") or 16)
+    if signed:
+        ends = [end - (1 << bits) if end >= 1 << (bits - 1) else end for end in ends]
+    else:
+        ends = [end + (1 << bits) if end < 0 else end for end in ends]
+    return min(ends), max(ends)

@@ -1,0 +1,161 @@
+"""Radiographs and mammograms to a model's grid: as a reader sees them, with air dark and laterality settled.
+
+The order is that of PS3.3 C.11: modality values, then the window of VOI, then the photometric interpretation.
+MONOCHROME1 is turned over, so that high means dense tissue in every image. Breasts lie with the chest wall at the
+left, whichever side they are of.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from shadow.domain.errors import NotEvaluable
+from shadow.index_test.frames import Frame, frames_of
+from shadow.index_test.instance import Instance
+from shadow.index_test.pixels import Floats, intensities
+from shadow.index_test.series import SeriesVerdict, Verdict
+from shadow.index_test.volume import Volume, resample_slices
+
+RADIOGRAPH_CLASSES = frozenset({
+    "1.2.840.10008.5.1.4.1.1.1",  # CR
+    "1.2.840.10008.5.1.4.1.1.1.1",  # digital X-ray, for presentation
+    "1.2.840.10008.5.1.4.1.1.1.1.1",  # digital X-ray, for processing
+})  # fmt: skip
+MAMMOGRAM_CLASSES = frozenset({
+    "1.2.840.10008.5.1.4.1.1.1.2",  # for presentation
+    "1.2.840.10008.5.1.4.1.1.1.2.1",  # for processing
+})  # fmt: skip
+MAXIMUM_IMAGES = 64
+LOWEST_SHOWN, HIGHEST_SHOWN = 0.5, 99.5
+"""Percentiles that stand for black and white where an image has no window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Projections:
+    """The images of a study as one input.
+
+    Attributes:
+        images: float32 (images, rows, columns), within 0 and 1.
+        verdicts: every series'.
+        findings: stable codes: `no_window`, `orientation_by_content`, `images_left_out`.
+    """
+
+    images: Floats
+    verdicts: tuple[SeriesVerdict, ...]
+    findings: tuple[str, ...]
+
+
+def choose_projections(
+    instances: Sequence[Instance], rows: int, columns: int, *, breasts: bool, minimum_images: int
+) -> Projections:
+    """Every image for presentation of the wanted kind, in the order of their numbers, on the model's grid.
+
+    Args:
+        instances: of one study.
+        rows: of the grid.
+        columns: of the grid; images keep their proportions, and what they do not fill is 0.
+        breasts: mammograms instead of radiographs.
+        minimum_images: fewer are not evaluable.
+
+    Raises:
+        NotEvaluable: `no_series_qualifies`, or what the pixels say.
+    """
+    by_series: dict[str, list[Frame]] = {}
+    for frame in frames_of(instances):
+        by_series.setdefault(frame.text("SeriesInstanceUID"), []).append(frame)
+    classes = MAMMOGRAM_CLASSES if breasts else RADIOGRAPH_CLASSES
+    chosen: list[Frame] = []
+    verdicts = []
+    for key in sorted(by_series):
+        refusals = [_refusal(frame, classes) for frame in by_series[key]]
+        passed = [frame for frame, refusal in zip(by_series[key], refusals, strict=True) if refusal is None]
+        counted = Counter(refusal for refusal in refusals if refusal is not None)
+        verdict = Verdict.CHOSEN if passed else min(counted, key=lambda one: (-counted[one], one.value))
+        number = int(by_series[key][0].number("SeriesNumber") or 0)
+        verdicts.append(SeriesVerdict(key, number, len(passed), None, verdict))
+        chosen += passed
+    if len(chosen) < max(minimum_images, 1):
+        said = Counter(one.verdict.value for one in verdicts)
+        raise NotEvaluable("no_series_qualifies", " ".join(f"{one}={said[one]}" for one in sorted(said)))
+    chosen.sort(key=lambda one: (one.number("SeriesNumber") or 0, one.number("InstanceNumber") or 0, _name(one)))
+    findings = ["images_left_out"] if len(chosen) > MAXIMUM_IMAGES else []
+    images = [_image(frame, rows, columns, findings, breasts=breasts) for frame in chosen[:MAXIMUM_IMAGES]]
+    return Projections(np.stack(images), tuple(verdicts), tuple(dict.fromkeys(findings)))
+
+
+def _name(frame: Frame) -> str:
+    return f"{frame.text('SOPInstanceUID')} {frame.index:06d}"
+
+
+def _refusal(frame: Frame, classes: frozenset[str]) -> Verdict | None:
+    if frame.text("SOPClassUID") not in classes:
+        return Verdict.WRONG_SOP_CLASS
+    if frame.text("BurnedInAnnotation").upper() == "YES":
+        return Verdict.BURNED_IN
+    if frame.text("PresentationIntentType").upper() == "FOR PROCESSING":
+        return Verdict.FOR_PROCESSING
+    # DERIVED is usual here: a radiograph for presentation is derived from the one for processing.
+    if "SECONDARY" in (one.upper() for one in frame.texts("ImageType")[1:2]):
+        return Verdict.DERIVED
+    return None
+
+
+def _image(frame: Frame, rows: int, columns: int, findings: list[str], *, breasts: bool) -> Floats:
+    """One image within 0 and 1, upright as it came, dense tissue high."""
+    shown = _windowed(frame, intensities([frame])[0], findings)
+    interpretation = frame.text("PhotometricInterpretation").upper()
+    if interpretation not in ("MONOCHROME1", "MONOCHROME2"):
+        raise NotEvaluable("unsupported_pixel_format", "photometric interpretation")
+    if interpretation == "MONOCHROME1":
+        shown = 1 - shown
+    if breasts and _chest_wall_is_right(frame, shown, findings):
+        shown = shown[:, ::-1]
+    height, width = shown.shape
+    row_mm, column_mm = _proportions(frame)
+    spacing = max(height * row_mm / rows, width * column_mm / columns)
+    volume = Volume(np.ascontiguousarray(shown)[None], (row_mm, column_mm), (0.0,), (), 0.0)
+    shown = resample_slices(volume, rows, columns, spacing, 0.0)[0]
+    return _between_0_and_1(shown)
+
+
+def _windowed(frame: Frame, values: Floats, findings: list[str]) -> Floats:
+    """The image through its first window (PS3.3 C.11.2.1.2), else between its own extreme percentiles."""
+    centre, width = frame.number("WindowCenter"), frame.number("WindowWidth")
+    if centre is None or width is None or width <= 0:
+        findings.append("no_window")
+        low, high = (float(one) for one in np.percentile(values, (LOWEST_SHOWN, HIGHEST_SHOWN)))
+        return _between_0_and_1((values - low) / max(high - low, 1e-6))
+    function = frame.text("VOILUTFunction").upper() or "LINEAR"
+    if function == "SIGMOID":
+        return _between_0_and_1(1.0 / (1.0 + np.exp(-4.0 * (values - centre) / width)))
+    if function == "LINEAR" and width > 1:
+        centre, width = centre - 0.5, width - 1
+    return _between_0_and_1((values - centre) / width + 0.5)
+
+
+def _chest_wall_is_right(frame: Frame, shown: Floats, findings: list[str]) -> bool:
+    """Whether columns run towards the back: Patient Orientation (0020,0020), else where the tissue is."""
+    along_rows = (frame.texts("PatientOrientation") or ("",))[0].upper()
+    if along_rows[:1] in ("A", "P"):
+        return along_rows[0] == "P"
+    findings.append("orientation_by_content")
+    half = shown.shape[1] // 2
+    return float(shown[:, -half:].mean()) > float(shown[:, :half].mean())
+
+
+def _proportions(frame: Frame) -> tuple[float, float]:
+    """Height and width of a pixel, in any unit; square where nothing is said."""
+    for keyword in ("ImagerPixelSpacing", "PixelSpacing", "PixelAspectRatio"):
+        values = frame.numbers(keyword)
+        if len(values) == 2 and min(values) > 0:
+            return values[0], values[1]
+    return 1.0, 1.0
+
+
+def _between_0_and_1(values: Floats) -> Floats:
+    clipped: Floats = np.clip(values, 0.0, 1.0).astype(np.float32)
+    return clipped
