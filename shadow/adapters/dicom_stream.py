@@ -171,6 +171,7 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
             super().run_reactor()
         finally:
             self._drop()
+            self._buffer = memoryview(b"")
             self.assoc._reactor_checkpoint.set()
             wake, self._wake = self._wake, -1
             os.close(self._waking)
@@ -385,7 +386,14 @@ class HardServer(ThreadedAssociationServer):  # type: ignore[misc]
             if self.tls is not None:
                 request.settimeout(min(SECONDS_FOR_A_HANDSHAKE, self.seconds_for_a_pdu))
                 request = self.tls.wrap_socket(request, server_side=True)
-            request.settimeout(self.seconds_for_a_pdu)
+            if self.tls is not None:
+                request.settimeout(self.seconds_for_a_pdu)
+            else:
+                # The kernel's own timeouts: a socket with Python's would be asked twice for everything.
+                request.settimeout(None)
+                limit = struct.pack("ll", int(self.seconds_for_a_pdu), int(self.seconds_for_a_pdu % 1 * 1e6))
+                request.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+                request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         except OSError as error:  # ssl.SSLError is one
             self.refused("tls_handshake" if isinstance(error, ssl.SSLError | TimeoutError) else "connection_lost")
             self.shutdown_request(request)
@@ -399,16 +407,19 @@ class HardServer(ThreadedAssociationServer):  # type: ignore[misc]
 def _read_exactly(stream: Any, target: memoryview) -> None:
     """Fill `target`, begun once within the socket's timeout: half a PDU must not hold an association for ever."""
     filled, deadline = 0, 0.0
+    encrypted = isinstance(stream, ssl.SSLSocket)
     while filled < target.nbytes:
-        count = stream.recv_into(target[filled:])
+        rest = target[filled:]
+        count = stream.recv_into(rest) if encrypted else stream.recv_into(rest, rest.nbytes, socket.MSG_WAITALL)
         if not count:
             raise _Cut
         filled += count
         if filled < target.nbytes:
             now = time.monotonic()
-            deadline = deadline or now + (stream.gettimeout() or SECONDS_FOR_A_PDU)
-            if now > deadline:
+            if deadline and now > deadline:
                 raise _Cut
+            # What waits for all of it has waited as long as it may by now; the rest may take a moment more.
+            deadline = deadline or now + ((stream.gettimeout() or SECONDS_FOR_A_PDU) if encrypted else 0.0)
 
 
 def _command_set(encoded: bytes) -> dict[int, bytes]:

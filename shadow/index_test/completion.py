@@ -43,6 +43,8 @@ class Completion:
         activity = self._activities.setdefault(study_key, _Activity(at, at))
         activity.last_instance_at = max(at, activity.last_instance_at)
         if carrier is not None and carrier not in activity.carriers:
+            # Those that have ended are let go: each holds on to its association.
+            activity.carriers = [one for one in activity.carriers if one()]
             activity.carriers.append(carrier)
 
     def due(self, at: float) -> list[str]:

@@ -93,6 +93,7 @@ class Inlet:
         for title in calling_ae_titles:
             self.arrived_from(title).mkdir(mode=0o700, exist_ok=True)
         self._folders = {title: _open_folder(self.arrived_from(title)) for title in calling_ae_titles}
+        self._syncs = {title: _SharedSync(folder) for title, folder in self._folders.items()}
         sync_folder(arrived)
 
     def __enter__(self) -> Self:
@@ -116,6 +117,10 @@ class Inlet:
     def folder_of(self, calling_ae_title: str) -> int:
         """The open folder of what this AE title sent."""
         return self._folders[calling_ae_title]
+
+    def sync_folder_of(self, calling_ae_title: str) -> None:
+        """Make the folder's names durable; associations that wait for the same share one call of the disk."""
+        self._syncs[calling_ae_title].sync()
 
     def next_part(self) -> str:
         """A name for an object that is not yet whole; such files were never acknowledged."""
@@ -249,7 +254,7 @@ class Incoming:
         try:
             os.fdatasync(self._file)
             os.rename(self._part, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-            os.fsync(self._folder)
+            self._spool.sync_folder_of(self._offer.calling_ae_title)
         except OSError as error:
             self._fail(_receipt_of(error))
             return self._receipt, ""
@@ -302,6 +307,28 @@ def instance_of(file: str) -> SpooledInstance | None:
     """The instance that a file's name records, or None where it is no instance's name."""
     match = _INSTANCE_NAME.fullmatch(file)
     return SpooledInstance(file, match[1], match[2]) if match else None
+
+
+class _SharedSync:
+    """fsync of a folder for many threads: whoever asked before a call began is served by it."""
+
+    def __init__(self, folder: int) -> None:
+        self._folder = folder
+        self._count = threading.Lock()
+        self._at_work = threading.Lock()
+        self._asked = self._served = 0
+
+    def sync(self) -> None:
+        with self._count:
+            self._asked += 1
+            mine = self._asked
+        with self._at_work:
+            if self._served >= mine:
+                return
+            with self._count:
+                served = self._asked
+            os.fsync(self._folder)
+            self._served = served
 
 
 class _FreeSpace:
