@@ -38,6 +38,7 @@ def answered(study_key: str, revision: int, given: ModelStudyInput, score: float
         index_test_positive=score >= contract.threshold,
         findings=given.findings,
         input_summary=given.summary,
+        series_verdicts=tuple(one.in_words() for one in given.verdicts),
     )
 
 

@@ -101,6 +101,9 @@ def _slices(instances: list[Instance], rules: SeriesChoice, grid: ModelInput, mo
     chosen = choose_series(instances, rules, modality)
     is_ct = modality == "CT"
     volume = build_volume(chosen.slices, rules.minimum_slices, hounsfield_units if is_ct else intensities)
+    most = rules.gantry_tilt_degrees_maximum
+    if most is not None and volume.tilt_degrees > most:
+        raise NotEvaluable("gantry_tilt", f"{volume.tilt_degrees:.1f} degrees, at most {most:g}")
     outside = grid.outside_hu
     if not is_ct:
         low, high = (float(one) for one in np.percentile(volume.values, (LOWEST_SHOWN, HIGHEST_SHOWN)))

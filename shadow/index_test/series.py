@@ -55,6 +55,7 @@ class SeriesVerdict:
         series_key: the copy's Series Instance UID.
         slices: images that passed the filters of one image.
         slice_thickness_mm: the thickest of them; None where one does not say.
+        convolution_kernel: (0018,1210), its first value; empty where there is none.
     """
 
     series_key: str
@@ -62,6 +63,18 @@ class SeriesVerdict:
     slices: int
     slice_thickness_mm: float | None
     verdict: Verdict
+    convolution_kernel: str = ""
+
+    def in_words(self) -> str:
+        """For the ledger: pseudonym, verdict, and what it rests on.
+
+        >>> SeriesVerdict("2.25.1", 3, 30, 5.0, Verdict.CHOSEN, "H30s").in_words()
+        '2.25.1 chosen number=3 images=30 thickness=5 kernel=H30s'
+        """
+        thickness = "" if self.slice_thickness_mm is None else f" thickness={self.slice_thickness_mm:g}"
+        kernel = "".join(one for one in self.convolution_kernel if one.isascii() and one.isprintable())[:16]
+        shown = f" kernel={kernel}" if kernel else ""
+        return f"{self.series_key} {self.verdict} number={self.series_number} images={self.slices}{thickness}{shown}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +87,7 @@ class ChosenSeries:
 
 
 def choose_series(instances: Sequence[Instance], rules: SeriesChoice, modality: str = "CT") -> ChosenSeries:
-    """The series whose thickness is nearest to the preferred one; then more slices, lower number, lower UID.
+    """The series with the most preferred kernel; then nearest in thickness, more slices, lower number, lower UID.
 
     Args:
         instances: of one study.
@@ -96,17 +109,20 @@ def choose_series(instances: Sequence[Instance], rules: SeriesChoice, modality: 
     verdicts = tuple(
         SeriesVerdict(
             one.series_key, one.series_number, one.slices, one.slice_thickness_mm,
-            Verdict.CHOSEN if one.series_key == best else one.verdict,
+            Verdict.CHOSEN if one.series_key == best else one.verdict, one.convolution_kernel,
         )
         for one, _ in judged.values()
     )  # fmt: skip
     return ChosenSeries(best, tuple(judged[best][1]), verdicts)
 
 
-def _preference(series: SeriesVerdict, rules: SeriesChoice) -> tuple[float, int, int, str]:
+def _preference(series: SeriesVerdict, rules: SeriesChoice) -> tuple[int, float, int, int, str]:
     assert series.slice_thickness_mm is not None
+    kernels = [one.casefold() for one in rules.preferred_kernels]
+    own = series.convolution_kernel.casefold()
+    rank = kernels.index(own) if own in kernels else len(kernels)
     distance = abs(series.slice_thickness_mm - rules.preferred_slice_thickness_mm)
-    return distance, -series.slices, series.series_number, series.series_key
+    return rank, distance, -series.slices, series.series_number, series.series_key
 
 
 def _judge(key: str, frames: list[Frame], rules: SeriesChoice, modality: str) -> tuple[SeriesVerdict, list[Frame]]:
@@ -128,7 +144,8 @@ def _judge(key: str, frames: list[Frame], rules: SeriesChoice, modality: str) ->
     else:
         verdict = Verdict.NOT_PREFERRED
     number = int(frames[0].number("SeriesNumber") or 0)
-    return SeriesVerdict(key, number, len(passed), thickest, verdict), passed
+    kernel = (passed or frames)[0].texts("ConvolutionKernel")[:1]
+    return SeriesVerdict(key, number, len(passed), thickest, verdict, *kernel), passed
 
 
 def _refusal(instance: Frame, modality: str) -> Verdict | None:

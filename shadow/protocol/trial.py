@@ -102,12 +102,17 @@ class SeriesChoice:
     Attributes:
         minimum_slices: fewer axial slices than this is not evaluable.
         slice_thickness_mm_maximum: thicker slices than this are not evaluable.
-        preferred_slice_thickness_mm: of several fitting series, the nearest to this wins.
+        preferred_kernels: of several fitting series, the one with the earliest of these convolution kernels wins
+            first; one that is not listed comes after them. Empty asks for none.
+        preferred_slice_thickness_mm: then the nearest to this wins.
+        gantry_tilt_degrees_maximum: more tilt than this is not evaluable; left out, tilt is a finding alone.
     """
 
     minimum_slices: int
     slice_thickness_mm_maximum: float
     preferred_slice_thickness_mm: float
+    preferred_kernels: tuple[str, ...] = ()
+    gantry_tilt_degrees_maximum: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,6 +188,7 @@ class PredictionLocked:
         findings: geometry findings that did not forbid the answer.
         input_summary: what the model was given, in a few numbers that drift is watched by
             (shadow.index_test.model_input.summary_of).
+        series_verdicts: every series of the study by its pseudonym, with what became of it and why.
     """
 
     KIND: ClassVar[Kind] = Kind.PREDICTION
@@ -203,6 +204,7 @@ class PredictionLocked:
     index_test_positive: bool
     findings: tuple[str, ...]
     input_summary: tuple[float, ...] = ()
+    series_verdicts: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

@@ -13,7 +13,8 @@ select
     (body ->> 'threshold')::double as threshold,
     (body ->> 'index_test_positive')::boolean as index_test_positive,
     (body -> 'findings')::varchar[] as findings,
-    (body -> 'input_summary')::double[] as input_summary
+    (body -> 'input_summary')::double[] as input_summary,
+    (body -> 'series_verdicts')::varchar[] as series_verdicts
 from tail
 where kind = 'prediction'
 order by seq

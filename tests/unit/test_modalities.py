@@ -141,6 +141,20 @@ def test_a_radiograph_is_no_mammogram(tmp_path: Path) -> None:
         prepared(tmp_path, [radiograph(left_bright())], InputKind.MAMMOGRAMS)
 
 
+@pytest.mark.parametrize(("most", "refused"), [(None, False), (15.0, False), (5.0, True)])
+def test_more_tilt_than_the_protocol_allows_is_not_evaluable(tmp_path: Path, most: float | None, refused: bool) -> None:
+    head = [
+        head_slice(number=number, change=lambda one: setattr(one, "GantryDetectorTilt", "-12")) for number in range(8)
+    ]
+    copies = {str(number): as_file(one) for number, one in enumerate(head)}
+    rules = replace(RULES, gantry_tilt_degrees_maximum=most)
+    if refused:
+        with pytest.raises(NotEvaluable, match=r"gantry_tilt: 12\.0 degrees, at most 5"):
+            prepare_study(copies, rules, tiny_model(tmp_path))
+    else:
+        assert prepare_study(copies, rules, tiny_model(tmp_path)).findings == ("gantry_tilt",)
+
+
 def magnetic(number: int, change: Callable[[Dataset], None] = lambda _: None) -> Dataset:
     pixels = np.linspace(0, 1500, 32 * 32).reshape(32, 32) + 10 * number
     dataset = head_slice(number=number, pixels=pixels)

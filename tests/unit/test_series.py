@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from head_ct import ROOT, RULES, as_file, head_slice
 from pydicom.dataset import Dataset
@@ -108,3 +110,24 @@ def test_a_localizer_among_the_slices_is_left_out_of_its_series() -> None:
 
 def test_a_study_without_any_image_has_no_series() -> None:
     assert refusal([]) == ""
+
+
+def with_kernel(number: str, kernel: str, **settings: object) -> list[Instance]:
+    return series(number, change=lambda one: setattr(one, "ConvolutionKernel", kernel), **settings)
+
+
+def test_the_preferred_kernel_comes_before_the_preferred_thickness() -> None:
+    study = [*with_kernel("2", "H60s", thickness=5.0), *with_kernel("3", "h30S", thickness=4.0)]
+    assert choose_series(study, RULES).series_key == f"{ROOT}.1.2"
+    ruled = replace(RULES, preferred_kernels=("H31s", "H30s"))
+    assert choose_series(study, ruled).series_key == f"{ROOT}.1.3"
+    unlisted = [*with_kernel("2", "H60s", thickness=4.0), *with_kernel("3", "H70s", thickness=5.0)]
+    assert choose_series(unlisted, ruled).series_key == f"{ROOT}.1.3", "of those not listed, by thickness"
+
+
+def test_a_verdict_in_words_names_its_reason() -> None:
+    words = [one.in_words() for one in choose_series([*series("2"), *series("3", slices=2)], RULES).verdicts]
+    assert words == [
+        f"{ROOT}.1.2 chosen number=2 images=8 thickness=5 kernel=H30s",
+        f"{ROOT}.1.3 too_few_slices number=3 images=2 thickness=5 kernel=H30s",
+    ]
