@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # What each command needs of the system; installed by apt where that is possible, else named plainly.
 PACKAGES_DEMO := postgresql
-PACKAGES_TEST := postgresql chromium dcmtk orthanc orthanc-dicomweb
+PACKAGES_TEST := postgresql chromium dcmtk orthanc orthanc-dicomweb invesalius-examples
 
 .PHONY: help
 help: ## Show what can be made
