@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any, Protocol
 
 from pynetdicom.dul import DULServiceProvider
@@ -40,6 +41,7 @@ MAXIMUM_OTHER_DATA_SET_BYTES = 1 << 22
 
 _QUICK_ACKNOWLEDGEMENT = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)  # Linux has it; the other does no harm
 MAXIMUM_UNHEARD_BYTES = 1 << 20
+READ_AHEAD_BYTES = 1 << 19
 
 P_DATA_TF, COMMAND, LAST = 0x04, 0x01, 0x02
 C_STORE_RQ, C_STORE_RSP, NO_DATA_SET = 0x0001, 0x8001, 0x0101
@@ -83,21 +85,74 @@ class _Object:
 
 
 class _BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is not typed
-    """Reads PDUs bounded in length and time."""
+    """Reads PDUs bounded in length and time, as much at once as has come: each call costs eight threads their turn."""
 
-    unread = b""
+    _start = _end = 0
+    _deadline = 0.0
 
     def recv(self, nr_bytes: int) -> bytearray:
         if nr_bytes > MAXIMUM_NEGOTIATION_BYTES:
             raise OSError("the PDU is longer than any that is needed")
-        read = bytearray(nr_bytes)
-        taken, self.unread = self.unread[:nr_bytes], self.unread[nr_bytes:]
-        read[: len(taken)] = taken
+        read = bytearray()
         try:
-            _read_exactly(self.socket, memoryview(read)[len(taken) :])
+            while len(read) < nr_bytes:
+                read += self.take(min(nr_bytes - len(read), READ_AHEAD_BYTES))
         except _Cut:
             return bytearray()  # as pynetdicom expects of a peer that is gone
         return read
+
+    def take(self, count: int) -> memoryview:
+        """The next bytes; the memory is used again by the next call."""
+        if self._end - self._start < count:
+            self._fill(count)
+        taken = self._store[self._start : self._start + count]
+        self._start += count
+        return taken
+
+    def put_back(self, count: int) -> None:
+        """What was taken last, or the last of it, comes again."""
+        self._start -= count
+
+    @property
+    def ready(self) -> bool:
+        return self.has_read_ahead or bool(super().ready)
+
+    @property
+    def has_read_ahead(self) -> bool:
+        """Whether there is more than has been taken."""
+        return self._end > self._start
+
+    def let_go(self) -> None:
+        """Give the memory back."""
+        self._start = self._end = 0
+        self.__dict__.pop("_store", None)
+
+    @cached_property
+    def _store(self) -> memoryview:
+        return memoryview(bytearray(READ_AHEAD_BYTES))
+
+    def _fill(self, count: int) -> None:
+        """Wait until so many bytes are here, but not for ever: half a PDU must not hold an association."""
+        store, stream = self._store, self.socket
+        if self._start + count > READ_AHEAD_BYTES:
+            left = self._end - self._start
+            store[:left] = bytes(store[self._start : self._end])
+            self._start, self._end = 0, left
+        elif self._start == self._end:
+            self._start = self._end = 0
+        deadline = 0.0
+        while self._end - self._start < count:
+            # A sender with Nagle's algorithm waits for this acknowledgement: without it, 40 ms an image.
+            stream.setsockopt(socket.IPPROTO_TCP, _QUICK_ACKNOWLEDGEMENT, 1)
+            got = stream.recv_into(store[self._end :])
+            if not got:
+                raise _Cut
+            self._end += got
+            if self._end - self._start < count:
+                now = time.monotonic()
+                deadline = deadline or now + self.seconds_for_a_pdu
+                if now > deadline:
+                    raise _Cut
 
     def _shutdown_socket(self) -> None:
         # pynetdicom leaves the descriptor open where the peer is gone before.
@@ -105,6 +160,8 @@ class _BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is 
             with suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RDWR)
             self.socket.close()
+
+    seconds_for_a_pdu = SECONDS_FOR_A_PDU
 
 
 class _WokenSocket(_BoundedSocket):
@@ -116,7 +173,7 @@ class _WokenSocket(_BoundedSocket):
     def ready(self) -> bool:
         if self.socket is None or not self._is_connected:
             return False
-        if self.unread or (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
+        if self.has_read_ahead or (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
             return True
         seconds = SECONDS_BETWEEN_TICKS if self.event_queue.empty() else 0
         try:
@@ -138,8 +195,6 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
         self._run_loop_delay = 0  # `ready` waits
         self._open_sink = open_sink
         self._maximum_pdu_bytes = maximum_pdu_bytes
-        self._buffer = memoryview(bytearray(maximum_pdu_bytes))
-        self._header = memoryview(bytearray(6))
         self._command = bytearray()
         self._object: _Object | None = None
         self._other_bytes = self._unheard_bytes = 0
@@ -171,7 +226,8 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
             super().run_reactor()
         finally:
             self._drop()
-            self._buffer = memoryview(b"")
+            if isinstance(self.socket, _BoundedSocket):
+                self.socket.let_go()
             self.assoc._reactor_checkpoint.set()
             wake, self._wake = self._wake, -1
             os.close(self._waking)
@@ -188,7 +244,7 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
         """All is said (state 13): let the peer close, but do not listen for long."""
         if self._unheard_bytes < MAXIMUM_UNHEARD_BYTES and self.socket.ready:
             try:
-                count = self.socket.socket.recv_into(self._buffer)
+                count = self.socket.socket.recv_into(bytearray(1 << 16))
             except OSError:
                 count = 0
             self._unheard_bytes += count
@@ -233,22 +289,17 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
 
     def _read_messages(self) -> None:
         """Read PDUs until a message is whole."""
-        stream = self.socket.socket
         while True:
-            # A sender with Nagle's algorithm waits for this acknowledgement: without it, 40 ms an image.
-            stream.setsockopt(socket.IPPROTO_TCP, _QUICK_ACKNOWLEDGEMENT, 1)
-            _read_exactly(stream, self._header)
-            if self._header[0] != P_DATA_TF:
+            header = self.socket.take(6)
+            if header[0] != P_DATA_TF:
                 self._drop()
-                self.socket.unread = bytes(self._header)
+                self.socket.put_back(6)
                 super()._read_pdu_data()
                 return
-            length = int.from_bytes(self._header[2:], "big")
+            length = int.from_bytes(header[2:], "big")
             if not 6 <= length <= self._maximum_pdu_bytes:
                 raise _Invalid
-            pdu = self._buffer[:length]
-            _read_exactly(stream, pdu)
-            if self._take_pdu(stream, pdu):
+            if self._take_pdu(self.socket.socket, self.socket.take(length)):
                 return
 
     def _take_pdu(self, stream: socket.socket, pdu: memoryview) -> bool:
@@ -326,12 +377,14 @@ class _Handler(RequestHandler):  # type: ignore[misc]
         server = self.server
         if server.open_sink is None:
             association.dul.event_queue.queue.clear()  # of the socket that is replaced
-            association.dul.socket = _BoundedSocket(association, client_socket=self.request)
+            association.dul.socket = bounded = _BoundedSocket(association, client_socket=self.request)
+            bounded.seconds_for_a_pdu = server.seconds_for_a_pdu
             return association
         layer = _UpperLayer(association, server.open_sink, self.ae.maximum_pdu_size)
         association.dul = layer
         stream = _WokenSocket(association, client_socket=self.request)
         stream.wake = layer.waking
+        stream.seconds_for_a_pdu = server.seconds_for_a_pdu
         association.set_socket(stream)
         association.acse_timeout = self.ae.acse_timeout  # these set the new layer's timers too
         association.network_timeout = self.ae.network_timeout
@@ -402,24 +455,6 @@ class HardServer(ThreadedAssociationServer):  # type: ignore[misc]
             with self._guard:
                 self._shaking -= 1
         super().process_request_thread(request, client_address)
-
-
-def _read_exactly(stream: Any, target: memoryview) -> None:
-    """Fill `target`, begun once within the socket's timeout: half a PDU must not hold an association for ever."""
-    filled, deadline = 0, 0.0
-    encrypted = isinstance(stream, ssl.SSLSocket)
-    while filled < target.nbytes:
-        rest = target[filled:]
-        count = stream.recv_into(rest) if encrypted else stream.recv_into(rest, rest.nbytes, socket.MSG_WAITALL)
-        if not count:
-            raise _Cut
-        filled += count
-        if filled < target.nbytes:
-            now = time.monotonic()
-            if deadline and now > deadline:
-                raise _Cut
-            # What waits for all of it has waited as long as it may by now; the rest may take a moment more.
-            deadline = deadline or now + ((stream.gettimeout() or SECONDS_FOR_A_PDU) if encrypted else 0.0)
 
 
 def _command_set(encoded: bytes) -> dict[int, bytes]:

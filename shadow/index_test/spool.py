@@ -38,6 +38,7 @@ MAXIMUM_UID_CHARACTERS = 64
 SMALLEST_DATA_SET_BYTES = 8
 SECONDS_BETWEEN_SPACE_CHECKS = 0.5
 BYTES_BETWEEN_SPACE_CHECKS = 8 << 20
+BYTES_A_WRITE = 1 << 20
 IMPLEMENTATION_CLASS_UID = "2.25.279340120217871930187446340916532803417"
 IMPLEMENTATION_VERSION_NAME = "SHADOW"
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
@@ -197,7 +198,9 @@ class Incoming:
     After the first failure it swallows what comes, so that a sender is answered and not cut off.
     """
 
-    __slots__ = ("_checked_at", "_digest", "_file", "_folder", "_offer", "_part", "_receipt", "_size", "_spool")
+    __slots__ = (
+        "_checked_at", "_digest", "_file", "_folder", "_gathered", "_offer", "_part", "_receipt", "_size", "_spool",
+    )  # fmt: skip
 
     def __init__(self, spool: Inlet, offer: Offer, receipt: Receipt) -> None:
         self._spool, self._offer, self._receipt = spool, offer, receipt
@@ -207,11 +210,10 @@ class Incoming:
             return
         self._folder = spool.folder_of(offer.calling_ae_title)
         self._part = spool.next_part()
-        head = _file_head(offer)
-        self._digest = hashlib.sha256(head)
+        self._gathered = bytearray(_file_head(offer))
+        self._digest = hashlib.sha256()
         try:
             self._file = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._folder)
-            _write_all(self._file, memoryview(head))
         except OSError as error:
             self._fail(_receipt_of(error))
 
@@ -228,12 +230,19 @@ class Incoming:
             if not self._spool.has_space():
                 self._fail(Receipt.NO_SPACE)
                 return
-        try:
-            _write_all(self._file, fragment)
-        except OSError as error:
-            self._fail(_receipt_of(error))
-        else:
-            self._digest.update(fragment)
+        # Gathered, because each call of the disk or of the digest costs a thread its turn.
+        self._gathered += fragment
+        if len(self._gathered) >= BYTES_A_WRITE:
+            try:
+                self._write_gathered(self._file)
+            except OSError as error:
+                self._fail(_receipt_of(error))
+
+    def _write_gathered(self, file: int) -> None:
+        with memoryview(self._gathered) as gathered:
+            self._digest.update(gathered)
+            _write_all(file, gathered)
+        self._gathered.clear()
 
     def finish(self) -> tuple[Receipt, str]:
         """Make the object a PS3.10 file that would survive a power cut, and only then return.
@@ -250,8 +259,9 @@ class Incoming:
             self._fail(Receipt.EMPTY)
         if self._file is None:
             return self._receipt, ""
-        name = instance_name(self._offer.sop_instance_uid, self._digest.hexdigest())
         try:
+            self._write_gathered(self._file)
+            name = instance_name(self._offer.sop_instance_uid, self._digest.hexdigest())
             os.fdatasync(self._file)
             os.rename(self._part, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             self._spool.sync_folder_of(self._offer.calling_ae_title)
@@ -268,6 +278,7 @@ class Incoming:
 
     def _fail(self, receipt: Receipt) -> None:
         self._receipt = receipt
+        self._gathered = bytearray()
         if self._file is not None:
             os.close(self._file)
             self._file = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import random
 import socket
 import ssl
 import struct
@@ -287,3 +289,55 @@ def test_a_full_disk_sheds_where_the_deployment_says_so_and_counts_it(tmp_path: 
         assert running.files("arrived/*/*") == []
     (shed,) = running.audits("instances_shed")
     assert shed.detail == "instances=3 on_full=shed"
+
+
+def status_of(answer: bytes) -> int:
+    """The status of a C-STORE-RSP that came in one PDU."""
+    at = answer.find(struct.pack("<HHL", 0, 0x0900, 2))
+    return int.from_bytes(answer[at + 8 : at + 10], "little") if at > 0 else -1
+
+
+def store_raw(peer: socket.socket, uid: str, data_set: bytes) -> int:
+    peer.sendall(value(1, 3, command(x1000=uid.encode() + b"\0" * (len(uid) % 2))))
+    for start in range(0, len(data_set), 8000):
+        last = 2 if start + 8000 >= len(data_set) else 0
+        peer.sendall(value(1, last, data_set[start : start + 8000]))
+    return status_of(peer.recv(4096))
+
+
+def damaged(seed: int) -> bytes:
+    """A data set cut, or with bytes turned, or with a length that lies, or nested without end."""
+    chance = random.Random(seed)
+    whole = io.BytesIO()
+    ct_slice("1.2.3", f"1.2.3.1.{seed}").save_as(whole, implicit_vr=False, little_endian=True)
+    content = bytearray(whole.getvalue())
+    match seed % 4:
+        case 0:
+            return bytes(content[: chance.randrange(8, len(content))])
+        case 1:
+            for _ in range(20):
+                content[chance.randrange(len(content))] = chance.randrange(256)
+        case 2:
+            place = chance.randrange(0, 200)
+            content[place : place + 4] = b"\xff\xff\xff\xff"
+        case _:
+            return b"\x08\0\x15\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 2000
+    return bytes(content)
+
+
+def test_every_damaged_object_is_acknowledged_and_counted_and_harms_no_neighbour(running: Running) -> None:
+    sent = 120
+    with connected(running) as peer:
+        for seed in range(sent):
+            assert store_raw(peer, f"1.2.3.1.{seed}", damaged(seed)) in (0x0000, 0xC000)
+            if seed % 10 == 0:
+                assert is_served(running)
+    until(lambda: not running.files("arrived/*/*.dcm"), seconds=20)
+    quarantined = running.files("quarantine/*.dcm")
+    sorted_into_studies = {path.name for path in running.files("studies/**/*.dcm")}
+    neighbour = {name for name in sorted_into_studies if name.startswith("1.2.9.")}
+    assert len(neighbour) == 1
+    assert len(quarantined) + len(sorted_into_studies - neighbour) == sent, "each ends in one place"
+    until(lambda: len(running.audits("instance_quarantined")) == len(quarantined))
+    assert len(quarantined) > sent // 4
+    assert all(path.with_name(path.name + ".reason.json").exists() for path in quarantined)
