@@ -59,7 +59,8 @@ def render(snapshot: Snapshot) -> None:
     if drift.unlabelled:
         st.subheader("What unlabelled scores would say", anchor=False)
         for one in drift.unlabelled:
-            st.markdown(f"- {one.name}: **{figures.percent(one.value)}**. {one.caveat}")
+            held = " :orange[:material/visibility: **Watch**]: what it rests on has changed." if one.watch else ""
+            st.markdown(f"- {one.name}: **{figures.percent(one.value)}**.{held} {one.caveat}")
     with st.expander("How to read this"):
         st.markdown(_how_to_read(drift))
 

@@ -344,11 +344,16 @@ class DriftRow:
 
 @dataclass(frozen=True, slots=True)
 class Unlabelled:
-    """What unlabelled scores would say, with the sentence that must stand beside it."""
+    """What unlabelled scores would say, with the sentence that must stand beside it.
+
+    `watch`: whether the weekly detector holds on to a change in what it is estimated from, the rate of flags or the
+    scores; None where that is not watched.
+    """
 
     name: str
     value: float
     caveat: str
+    watch: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

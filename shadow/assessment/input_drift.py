@@ -37,6 +37,7 @@ PERMUTATIONS = 200
 BINS = 5
 OUTSIDE = 0.01
 FEWEST_A_WEEK = 5
+FOLDS = 5
 MOST_SCORES = 20_000
 MOST_INPUTS = 200
 MOST_A_WEEK = 60
@@ -73,7 +74,12 @@ def input_drift(
             rows += _inputs(group.label, cases, before, after)
     order = {"quality": 0, "alerts": 1, "score": 2, "attribute": 3, "input": 4}
     rows.sort(key=lambda one: order[one.kind])
-    return Drift(reference_weeks, current_weeks, tuple(rows), _unlabelled(cases, later, threshold, calibrated), CAVEAT)
+    # What is estimated from flags and scores moves with them, so their weekly evidence is its evidence.
+    everyone = [one for one in rows if one.group == groups[0].label]
+    flags = next((one.watch for one in everyone if one.kind == "alerts"), None)
+    scores = next((one.watch for one in everyone if one.kind == "score"), None)
+    unlabelled = _unlabelled(cases, later, threshold, calibrated, flags, scores)
+    return Drift(reference_weeks, current_weeks, tuple(rows), unlabelled, CAVEAT)
 
 
 def _quality(label: str, cases: AnalysedCases, before: Booleans, after: Booleans) -> list[DriftRow]:
@@ -126,11 +132,13 @@ def _scores(label: str, cases: AnalysedCases, before: Booleans, after: Booleans)
     stability = population_stability_index(counts[0] + 0.5, counts[1] + 0.5)
     limit = stability_limit(one.size, two.size, edges.size + 1, 1 - OUTSIDE) if edges.size else np.inf
     distance = kolmogorov_smirnov(one, two).distance
+    member = np.searchsorted(edges, cases.score, side="right")
+    watch_bins = _watch(cases.week, current, partial(_against, counts[0], member)) if edges.size else None
     return [
         DriftRow("score", label, "score, median", False, float(np.median(one)), float(np.median(two)), one.size,
                  two.size, "largest gap (KS)", distance, p_value, p_value is not None and p_value < OUTSIDE, watch),
         DriftRow("score", label, "score, by fifths of the reference", False, None, None, one.size, two.size,
-                 f"PSI, limit {limit:.2f} at these sizes", stability, None, stability > limit, None),
+                 f"PSI, limit {limit:.2f} at these sizes", stability, None, stability > limit, watch_bins),
     ]  # fmt: skip
 
 
@@ -209,19 +217,33 @@ def _inputs(label: str, cases: AnalysedCases, before: Booleans, after: Booleans)
         week = cases.summary[rows][:MOST_A_WEEK] / scale
         return _known(maximum_mean_discrepancy(one[::2], week, bandwidth, generator, PERMUTATIONS // 2))
 
+    def p_told_apart(rows: Booleans) -> float:
+        week = cases.summary[rows][:MOST_A_WEEK] / scale
+        if len(week) < FOLDS:
+            return 1.0
+        return _known(classifier_two_sample(one[::2], week, generator, permutations=PERMUTATIONS // 4))
+
     watch = _watch(cases.week, after & known, p_of) if bandwidth > 0 else None
+    watch_told_apart = _watch(cases.week, after & known, p_told_apart)
     told_apart = classifier_two_sample(one, two, generator, permutations=PERMUTATIONS)
     return [
         DriftRow("input", label, what, False, None, None, *n, measure, found.distance, _known(found),
                  _known(found) < OUTSIDE, watched)
         for what, measure, found, watched in (
             ("summary of the images, kernel test", "MMD squared", kernel, watch),
-            ("summary of the images, classifier", "AUC, 0.5 is no shift", told_apart, None),
+            ("summary of the images, classifier", "AUC, 0.5 is no shift", told_apart, watch_told_apart),
         )
     ]  # fmt: skip
 
 
-def _unlabelled(cases: AnalysedCases, later: Booleans, threshold: float, calibrated: bool) -> tuple[Unlabelled, ...]:
+def _unlabelled(
+    cases: AnalysedCases,
+    later: Booleans,
+    threshold: float,
+    calibrated: bool,
+    flags: bool | None,
+    score: bool | None,
+) -> tuple[Unlabelled, ...]:
     """Prevalence and sensitivity that unlabelled scores would suggest, each with its warning."""
     labelled = cases.closed & ~later & cases.evaluable & (cases.present | cases.absent)
     new = later & cases.evaluable
@@ -236,17 +258,19 @@ def _unlabelled(cases: AnalysedCases, later: Booleans, threshold: float, calibra
     called = np.array([(new & cases.found).sum(), (new & ~cases.found).sum()], dtype=float)
     try:
         boxed = black_box_shift(confusion / confusion.sum(), called / called.sum())
-        found.append(Unlabelled("Prevalence by the rate of flags (BBSE)", float(boxed.shares[0]), boxed.caveat))
+        found.append(Unlabelled("Prevalence by the rate of flags (BBSE)", float(boxed.shares[0]), boxed.caveat, flags))
     except (ValueError, np.linalg.LinAlgError):
         pass  # a model that flags both kinds alike says nothing of prevalence
     scores = cases.score[new & ~np.isnan(cases.score)][-MOST_SCORES:]
     if calibrated and scores.size and scores.min() >= 0 and scores.max() <= 1:
         before = float(present.sum() / labelled.sum())
         moved = expectation_maximisation(np.column_stack([scores, 1 - scores]), [before, 1 - before])
-        found.append(Unlabelled("Prevalence by the scores (Saerens EM)", float(moved.shares[0]), moved.caveat))
+        found.append(Unlabelled("Prevalence by the scores (Saerens EM)", float(moved.shares[0]), moved.caveat, score))
         expected = expected_performance(scores, threshold)
         if expected.sensitivity is not None:
             found.append(
-                Unlabelled("Sensitivity that the scores expect of themselves", expected.sensitivity, expected.caveat)
+                Unlabelled(
+                    "Sensitivity that the scores expect of themselves", expected.sensitivity, expected.caveat, score
+                )
             )
     return tuple(found)

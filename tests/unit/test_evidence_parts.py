@@ -104,8 +104,10 @@ def test_a_shift_of_scores_and_a_rise_of_failures_are_seen_and_the_reference_is_
     assert failures.outside and failures.watch and failures.reference == 0.0
     assert middle.outside and middle.watch and middle.reference is not None and middle.current is not None
     assert middle.reference < middle.current
-    assert rows["input", "summary of the images, kernel test"].outside
-    assert rows["input", "summary of the images, classifier"].outside
+    for what in ("kernel test", "classifier"):
+        row = rows["input", f"summary of the images, {what}"]
+        assert row.outside and row.watch
+    assert rows["score", "score, by fifths of the reference"].watch
     assert not rows["quality", "a header value is missing"].outside
 
 
@@ -122,6 +124,28 @@ def test_what_takes_the_score_for_a_probability_needs_a_calibrated_one() -> None
     plain = {one.name for one in input_drift(given, [ALL], 4, 0.5, 10, False).unlabelled}
     trusted = {one.name for one in input_drift(given, [ALL], 4, 0.5, 10, True).unlabelled}
     assert len(plain) == 1 and len(trusted) == 3
+    held = {one.name: one.watch for one in input_drift(given, [ALL], 4, 0.5, 10, True).unlabelled}
+    assert set(held.values()) == {False}, "nothing changed"
+
+
+def test_what_is_estimated_from_scores_is_watched_with_them() -> None:
+    generator = np.random.default_rng(8)
+    week = (np.arange(300) // 30).astype(np.int64)
+    score = np.where(week < 4, generator.beta(2, 5, 300), generator.beta(5, 2, 300))
+    present = generator.random(300) < score
+    given = cases(300, score=score, present=present, absent=~present, found=score >= 0.5, week=week)
+    drift = input_drift(given, [ALL], 4, 0.5, 10, True)
+    assert {one.watch for one in drift.unlabelled} == {True}
+    unmoved = replace(given, score=np.tile(score[:30], 10), found=np.tile(score[:30] >= 0.5, 10))
+    quiet = input_drift(unmoved, [ALL], 4, 0.5, 10, True)
+    assert not [one.what for one in quiet.rows if one.watch]
+
+
+def test_a_calibrated_score_fits() -> None:
+    generator = np.random.default_rng(8)
+    score = generator.random(300)
+    present = generator.random(300) < score
+    given = cases(300, score=score, present=present, absent=~present, found=score >= 0.5)
     calibration = score_calibration(given)
     assert calibration is not None and calibration.fits and calibration.events == int(present.sum())
 
