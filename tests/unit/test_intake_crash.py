@@ -51,7 +51,7 @@ with Ledger(f"sqlite:///{home.ledger}", "head-ct") as ledger:
 
 
 def start(root: Path, lane: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", LANE, str(Path(__file__).parent), str(root), lane]
+    command = [sys.executable, "-c", LANE, str(Path(__file__).parents[1]), str(root), lane]
     return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])})
 
 
