@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -26,6 +27,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from shadow.adapters.dicom_stream import SECONDS_FOR_A_PDU, HardServer
 from shadow.adapters.dicom_tls import client_context, server_context
 from shadow.adapters.instance_counts import InstanceCounts
+from shadow.adapters.receiver_processes import HelperProcesses
 from shadow.adapters.storage_commitment import CommitmentDesk
 from shadow.domain.clock import Clock
 from shadow.domain.errors import SetupError
@@ -35,7 +37,7 @@ from shadow.index_test.archive import Archive
 from shadow.index_test.arrival import Arrival, AssociationRejected, InstanceShed, Report
 from shadow.index_test.mirror import Mirror
 from shadow.index_test.mirror_worker import MirrorWorker
-from shadow.index_test.spool import Incoming, Offer, Receipt, Spool
+from shadow.index_test.spool import Incoming, Inlet, Offer, Receipt, Spool
 from shadow.index_test.spool_index import SpoolIndex
 from shadow.protocol.deployment import Implementation, OnFull, Receiver
 from shadow.protocol.site import Site
@@ -85,7 +87,7 @@ class StorageScp:
         self,
         settings: Receiver,
         calling_ae_titles: Sequence[str],
-        spool: Spool,
+        spool: Inlet,
         report: Callable[[Report], None],
         home: Path = Path(),
         commitments: CommitmentDesk | None = None,
@@ -221,7 +223,7 @@ def run_mirror(
     Raises:
         SetupError: the port or the spool is taken, or no site lists a calling AE title.
     """
-    _silence_libraries()
+    silence_libraries()
     titles = tuple(sorted({title.strip() for site in sites for title in site.calling_ae_titles}))
     inbox: SimpleQueue[Report] = SimpleQueue()
     with (
@@ -244,12 +246,16 @@ def run_mirror(
             stack.callback(asking.join)
         mirror = Mirror(spool, admission, pseudonymiser, clock, settings.quiet_period_seconds, record, index, lacks)
         worker = MirrorWorker(mirror, inbox, record)
-        desk = _commitment_desk(settings, home)
+        desk = commitment_desk(settings, home.root)
         if desk is not None:  # a router that does not answer must not hold up the sorting
             answering = threading.Thread(target=desk.answer_until, args=(index, stopping), name="storage-commitment")
             answering.start()
             stack.callback(answering.join)
-        with StorageScp(settings, titles, spool, inbox.put, home.root, desk):
+        stack.callback(stopping.set)  # whatever ends this, ends the threads before they are waited for
+        with (
+            HelperProcesses(settings, titles, home.root, inbox.put),
+            StorageScp(_share(settings), titles, spool, inbox.put, home.root, desk),
+        ):
             ready()
             while not stopping.is_set():
                 worker.work(SECONDS_BETWEEN_LOOKS)
@@ -297,6 +303,7 @@ def _server_class(
 ) -> type[HardServer]:
     class Server(HardServer):
         allowed = tuple(ipaddress.ip_network(one) for one in settings.allowed_addresses)
+        shares_its_port = settings.processes > 1
         maximum_connections = settings.maximum_associations + CONNECTIONS_BEYOND_ASSOCIATIONS
         seconds_for_a_pdu = min(SECONDS_FOR_A_PDU, settings.idle_seconds)
 
@@ -319,11 +326,17 @@ def _application_entity(settings: Receiver, calling_ae_titles: Sequence[str]) ->
     return entity
 
 
-def _commitment_desk(settings: Receiver, home: Home) -> CommitmentDesk | None:
+def _share(settings: Receiver) -> Receiver:
+    """What one of several processes may take of the associations."""
+    return replace(settings, maximum_associations=-(-settings.maximum_associations // settings.processes))
+
+
+def commitment_desk(settings: Receiver, home: Path) -> CommitmentDesk | None:
+    """Who takes requests for storage commitment; nobody where the deployment names no peer."""
     if not settings.commitment_peers:
         return None
-    tls = client_context(settings.tls, home.root) if settings.tls else None
-    return CommitmentDesk(settings.ae_title, settings.commitment_peers, home.spool, tls)
+    tls = client_context(settings.tls, home) if settings.tls else None
+    return CommitmentDesk(settings.ae_title, settings.commitment_peers, home / "spool", tls)
 
 
 def _configure_pynetdicom() -> None:
@@ -332,7 +345,7 @@ def _configure_pynetdicom() -> None:
     _config.LOG_HANDLER_LEVEL = "none"
 
 
-def _silence_libraries() -> None:
+def silence_libraries() -> None:
     """What pydicom and pynetdicom have to say about a value quotes it, and belongs in no log of ours."""
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE

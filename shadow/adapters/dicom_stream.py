@@ -87,8 +87,8 @@ class _Object:
 class _BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is not typed
     """Reads PDUs bounded in length and time, as much at once as has come: each call costs eight threads their turn."""
 
+    seconds_for_a_pdu = SECONDS_FOR_A_PDU
     _start = _end = 0
-    _deadline = 0.0
 
     def recv(self, nr_bytes: int) -> bytearray:
         if nr_bytes > MAXIMUM_NEGOTIATION_BYTES:
@@ -161,8 +161,6 @@ class _BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is 
                 self.socket.shutdown(socket.SHUT_RDWR)
             self.socket.close()
 
-    seconds_for_a_pdu = SECONDS_FOR_A_PDU
-
 
 class _WokenSocket(_BoundedSocket):
     """Waits for the peer and for its own side at once, instead of asking both a thousand times a second."""
@@ -176,14 +174,18 @@ class _WokenSocket(_BoundedSocket):
         if self.has_read_ahead or (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
             return True
         seconds = SECONDS_BETWEEN_TICKS if self.event_queue.empty() else 0
+        poller = select.poll()  # select() knows no descriptor above 1,023
         try:
-            readable, _, _ = select.select([self.socket, self.wake], [], [], seconds)
+            stream = self.socket.fileno()
+            for one in (stream, self.wake):
+                poller.register(one, select.POLLIN)
+            readable = {descriptor for descriptor, _ in poller.poll(1000 * seconds)}
         except (OSError, ValueError):
             self.event_queue.put("Evt17")
             return False
         if self.wake in readable:
             os.read(self.wake, 4096)
-        return self.socket in readable
+        return stream in readable
 
 
 class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
@@ -403,6 +405,7 @@ class HardServer(ThreadedAssociationServer):  # type: ignore[misc]
     tls: ssl.SSLContext | None = None
     allowed: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network] = ()
     maximum_connections = 64
+    shares_its_port = False
     seconds_for_a_pdu = SECONDS_FOR_A_PDU
     refused: Callable[[str], None] = staticmethod(lambda reason: None)  # noqa: ARG005
 
@@ -410,6 +413,12 @@ class HardServer(ThreadedAssociationServer):  # type: ignore[misc]
         self._shaking = 0
         self._guard = threading.Lock()
         super().__init__(*arguments, **(named | {"request_handler": _Handler}))
+
+    def server_bind(self) -> None:
+        """Bind, beside other processes where the port is shared."""
+        if self.shares_its_port:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """A connection without its TLS handshake, which is not this thread's to wait for."""

@@ -58,6 +58,7 @@ class Receiver:
         idle_seconds: an association that is silent for so long is aborted.
         allowed_addresses: networks such as `10.1.2.0/24` that may connect; empty lets any.
         implementation: `streaming`, or `stock` for pynetdicom's own handling.
+        processes: receiver processes on the port; more than one where a core is not enough.
         on_full: `refuse` answers 0xA700; `shed` answers success and drops the object, counted as a deviation
             from the protocol, for routers that have one queue for all destinations.
         tls: None where the network itself is trusted.
@@ -78,6 +79,7 @@ class Receiver:
     idle_seconds: float = 60.0
     allowed_addresses: tuple[str, ...] = ()
     implementation: Implementation = Implementation.STREAMING
+    processes: int = 1
     on_full: OnFull = OnFull.REFUSE
     tls: Tls | None = None
     commitment_peers: tuple[CommitmentPeer, ...] = ()
@@ -88,6 +90,8 @@ class Receiver:
                 ipaddress.ip_network(one)
             except ValueError as error:
                 raise ValueError(f"allowed_addresses: {error}; write a network such as 10.1.2.0/24") from error
+        if self.processes < 1 or (self.processes > 1 and self.port == 0):
+            raise ValueError("processes: must be at least 1, and more than one need a port")
 
 
 class Retrieve(StrEnum):

@@ -9,10 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
@@ -46,10 +47,11 @@ from shadow.protocol.deployment import Receiver
 from shadow.protocol.site import Shift, Site
 from shadow.store.ledger import Ledger
 
-root, port, quiet, secret, title = sys.argv[1:]
+root, port, quiet, secret, title, processes = sys.argv[1:]
 site = Site("riverside", "Riverside", ZoneInfo("UTC"), "RIVER", "trim-upper/1", (title,), (), "ascii",
             (Shift("Day", time(7)),), ())
-settings = Receiver(port=int(port), quiet_period_seconds=float(quiet), minimum_free_bytes=0)
+settings = Receiver(port=int(port), quiet_period_seconds=float(quiet), minimum_free_bytes=0,
+                    processes=int(processes))
 with Ledger(f"sqlite:///{root}/ledger.db", "trial") as ledger:
     ledger.migrate()
     run_mirror(settings, Home(Path(root)), (site,), Pseudonymiser(secret.encode()), SystemClock(),
@@ -66,10 +68,10 @@ def free_port() -> int:
 class MirrorProcess:
     """Starts the mirror of one folder, on one port, as often as it is asked to."""
 
-    def __init__(self, root: Path, quiet_seconds: float) -> None:
+    def __init__(self, root: Path, quiet_seconds: float, processes: int = 1) -> None:
         self.home = Home(root)
         self.port = free_port()
-        self._arguments = [str(root), str(self.port), str(quiet_seconds), SECRET, ROUTER]
+        self._arguments = [str(root), str(self.port), str(quiet_seconds), SECRET, ROUTER, str(processes)]
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -78,6 +80,11 @@ class MirrorProcess:
         )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def end(self, by: signal.Signals) -> int:
         assert self._process is not None
@@ -197,6 +204,45 @@ class RetryingRouter:
         self._process.wait()
 
 
+def helpers_of(mirror: MirrorProcess) -> list[psutil.Process]:
+    """The helper processes that listen on the mirror's port."""
+    found = []
+    for child in psutil.Process(mirror.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            ports = {one.laddr.port for one in child.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+            if mirror.port in ports:
+                found.append(child)
+    return found
+
+
+def test_helpers_on_one_port_lose_nothing_when_one_or_all_are_killed(tmp_path: Path) -> None:
+    mirror = MirrorProcess(tmp_path, quiet_seconds=1.0, processes=3)
+    mirror.start()
+    routers: list[RetryingRouter] = []
+    try:
+        until(lambda: len(helpers_of(mirror)) == 2, 30)
+        routers += [RetryingRouter(mirror.port, number, tmp_path) for number in range(4)]
+        for _ in range(3):
+            before = sum(len(router.acknowledged()) for router in routers)
+            until(lambda: sum(len(router.acknowledged()) for router in routers) > before + 8)  # noqa: B023
+            helpers_of(mirror)[0].kill()
+            until(lambda: len(helpers_of(mirror)) == 2, 30)
+        orphans = helpers_of(mirror)
+        mirror.end(signal.SIGKILL)
+        _, alive = psutil.wait_procs(orphans, timeout=10)
+        assert not alive, "helpers end with their parent"
+        mirror.start()
+        for router in routers:
+            router.stop()
+        until(lambda: not list((mirror.home.spool / "open").iterdir()), 30)
+        assert mirror.end(signal.SIGTERM) == 0
+    finally:
+        for router in routers:
+            router.close()
+        mirror.close()
+    assert_nothing_is_lost(mirror, routers)
+
+
 def test_kill_minus_nine_under_load_loses_no_acknowledged_instance_and_doubles_none(
     mirror: MirrorProcess, tmp_path: Path
 ) -> None:
@@ -218,10 +264,14 @@ def test_kill_minus_nine_under_load_loses_no_acknowledged_instance_and_doubles_n
             router.stop()
     until(lambda: not list((mirror.home.spool / "open").iterdir()), 20)
     mirror.end(signal.SIGTERM)
+    assert len({uid for router in routers for uid in router.acknowledged()}) > KILLS
+    assert_nothing_is_lost(mirror, routers)
 
+
+def assert_nothing_is_lost(mirror: MirrorProcess, routers: Sequence[RetryingRouter]) -> None:
+    """Every acknowledged instance is there once, whole, listed by its study's newest manifest, and queued."""
     studies = [f"1.2.{number}" for number in range(STUDIES)]
     acknowledged = {uid for router in routers for uid in router.acknowledged()}
-    assert len(acknowledged) > KILLS
     files = list(mirror.home.spool.glob("studies/*/*.dcm"))
     stored = [path.name.split("~")[0] for path in files]
     assert len(stored) == len(set(stored))
