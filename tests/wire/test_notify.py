@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from shadow.assessment.completeness import completeness_stream
 from shadow.assessment.monitors import stream_of
 from shadow.domain.errors import ConfigurationError
 from shadow.domain.home import Home
 from shadow.protocol.deployment import read_deployment
-from shadow.store.events import AlarmRaised, Kind
+from shadow.store.events import AlarmRaised, Audited, Kind
 from shadow.wiring.assessing import assess_trial, tell_of_alarms
 from shadow.wiring.trial import Trial, open_trial, register_trial
 
@@ -131,3 +132,22 @@ def test_an_address_that_cannot_work_is_refused_by_field(tmp_path: Path) -> None
         file.write_text(f"[notifications]\n{content}\n", encoding="utf-8")
         with pytest.raises(ConfigurationError, match=word):
             read_deployment(file)
+
+
+def test_an_alarm_about_studies_that_do_not_arrive_is_told_in_its_own_words(tmp_path: Path) -> None:
+    posted: list[dict[str, str]] = []
+    with webhook(posted) as web:
+        trial = alarmed_trial(tmp_path, f'webhook_url = "http://127.0.0.1:{web}/alarm"\n')
+        assert tell_of_alarms(trial) == 1
+        rule = trial.protocol.completeness
+        assert rule is not None
+        place = ("scanner", "riverside", "riverside-ct-2", "")
+        with trial.open_ledger() as ledger:
+            asked = Audited("archive_asked:1", "reconciliation", "archive_asked", "riverside:2026-10-12", "")
+            week = datetime(2026, 10, 5, tzinfo=UTC)
+            stream = completeness_stream(rule.floor)
+            ledger.append([asked, AlarmRaised(stream, *place, week, "below the floor", 12, 40)])
+        assert assess_trial(trial) is not None
+        assert (tell_of_alarms(trial), tell_of_alarms(trial)) == (1, 0)
+    assert "not all studies of Riverside CT-2 arrive" in posted[-1]["subject"]
+    assert "Check the routing of this scanner" in posted[-1]["text"]

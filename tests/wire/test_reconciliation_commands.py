@@ -1,0 +1,71 @@
+"""`shadow reconcile`, `shadow backfill` and what the pages then say, on a registered trial and a real Orthanc."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from head_ct import as_file, head_slice
+from orthanc import AE_TITLE, free_port, running_orthanc
+from pydicom.dataset import Dataset
+from typer.testing import CliRunner
+
+from shadow.assessment.snapshot_file import read_current
+from shadow.cli import app
+from shadow.domain.home import Home
+from shadow.domain.project import project_folder
+from shadow.wiring.assessing import assess_trial
+from shadow.wiring.trial import open_trial, register_trial
+
+pytestmark = pytest.mark.server
+
+ROOT = "1.2.826.0.1.3680043.10.999"
+
+
+def run(home: Home, *arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [*arguments, "--home", str(home.root)], env={"COLUMNS": "120"})
+    return result.exit_code, result.output
+
+
+def night(dataset: Dataset) -> None:
+    dataset.StationName = "RVCT2"
+
+
+def test_what_never_came_is_printed_shown_and_fetched(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    with running_orthanc(tmp_path / "orthanc", free_port()) as orthanc:
+        deployment = tmp_path / "deployment.toml"
+        deployment.write_text(
+            f'[receiver]\nminimum_free_bytes = 0\n[[archives]]\nsite = "riverside"\nae_title = "{AE_TITLE}"\n'
+            f'host = "127.0.0.1"\nport = {orthanc.dicom_port}\n'
+        )
+        register_trial(project_folder("configs") / "trials" / "demo-head-ct.toml", home, deployment)
+        for study in "12":
+            for number in range(1, 4):
+                orthanc.upload(as_file(head_slice(study=study, number=number, change=night)))
+        days = ("--from", "2026-09-01", "--to", "2026-09-02")
+        code, said = run(home, "reconcile", "riverside", *days)
+        assert code == 0, said
+        assert "2 studies never reached us in 2 days of riverside" in said
+        trial = open_trial(home)
+        published = assess_trial(trial)
+        assert published is not None
+        arrived = published.snapshot.completeness
+        assert arrived is not None
+        assert [(one.label, one.never) for one in arrived.rows if one.dimension == "cell"] == [
+            ("Riverside CT-2, Night", 2)
+        ]
+        code, said = run(home, "status")
+        assert "Of 2 studies that the archives list, 0 reached us, 0 came later, 2 never came." in said
+        code, said = run(home, "backfill", "riverside", *days)
+        assert (code, said.count("3 instances"), "2 studies fetched for riverside" in said) == (0, 2, True), said
+        assert len(list(home.spool.glob("arrived/*/*.dcm"))) == 6
+        assert not [word for word in ("Planted", "MRN84736251", ROOT) if word in said]
+    code, said = run(home, "reconcile", "riverside", *days)
+    assert code == 1
+    assert "no answer" in said
+    code, said = run(home, "reconcile", "hillside")
+    assert code != 0
+    code, _ = run(home, "reconcile", "nowhere")
+    assert code != 0
+    assert read_current(home.snapshots) is not None
