@@ -25,12 +25,16 @@ def run_reconcile(home: Home, site: str, days: tuple[date, ...] | None, console:
         else:
             table.add_row(one.day.isoformat(), "no answer", "", "")
     console.print(table)
-    console.print(
-        f"{sum(one.missing for one in found)} studies never reached us in {len(found)} days of {site}. "
-        "Each study is listed once; asking again shows what is new."
-        if found
-        else "None of these days lies within the index window."
-    )
+    answered = [one for one in found if one.asked]
+    if not found:
+        console.print("None of these days lies within the index window.")
+    if answered:
+        console.print(
+            f"{sum(one.missing for one in answered)} studies never reached us in {len(answered)} days of {site}. "
+            "Each study is listed once; asking again shows what is new."
+        )
+    if len(answered) < len(found):
+        console.print(f"{len(found) - len(answered)} days have no answer: nobody knows what did not reach us on them.")
     return 0 if all(one.asked for one in found) else 1
 
 

@@ -63,7 +63,8 @@ def test_what_never_came_is_printed_shown_and_fetched(tmp_path: Path) -> None:
         assert not [word for word in ("Planted", "MRN84736251", ROOT) if word in said]
     code, said = run(home, "reconcile", "riverside", *days)
     assert code == 1
-    assert "no answer" in said
+    assert "2 days have no answer: nobody knows" in said
+    assert "never reached us" not in said
     code, said = run(home, "reconcile", "hillside")
     assert code != 0
     code, _ = run(home, "reconcile", "nowhere")
