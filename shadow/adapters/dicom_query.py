@@ -163,7 +163,7 @@ class DimseArchive:
                 if "Status" not in status:
                     raise self._unavailable("ended the association while it was answering")
                 if status.Status == OUT_OF_RESOURCES:
-                    raise _TooMany
+                    raise _TooMany(f"archive of {self._peer.site}: answered 0x{OUT_OF_RESOURCES:04X}")
                 if status.Status in PENDING and found is not None:
                     yield found
                 elif status.Status != 0x0000:
@@ -193,6 +193,8 @@ class DimseArchive:
             raise self._unavailable("does not accept the association: check both AE titles there")
         try:
             yield association
+        except (RuntimeError, ValueError) as error:  # pynetdicom's, where the association ended on the way
+            raise self._unavailable(f"{type(error).__name__} in the midst of an answer") from error
         finally:
             if association.is_established:
                 association.release()
@@ -201,8 +203,8 @@ class DimseArchive:
         return ArchiveUnavailable(f"archive of {self._peer.site} ({self._peer.ae_title}): {what}")
 
 
-class _TooMany(Exception):
-    """The archive does not list so many at once."""
+class _TooMany(ArchiveUnavailable):
+    """The archive does not list so many at once; fewer it may."""
 
 
 def _study_query() -> Dataset:

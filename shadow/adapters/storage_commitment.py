@@ -7,6 +7,7 @@ its own. It holds the UIDs of the request and nothing else: it is the one thing 
 from __future__ import annotations
 
 import logging
+import sqlite3
 import ssl
 import threading
 import time
@@ -77,8 +78,8 @@ class CommitmentDesk:
         while not stopping.wait(SECONDS_BETWEEN_LOOKS):
             try:
                 self._answer_all(index)
-            except Exception:
-                log.exception("storage_commitment_waits")
+            except (OSError, RuntimeError, ValueError, sqlite3.Error) as error:
+                log.error("storage_commitment_waits", extra={"error": type(error).__name__})
 
     def _answer_all(self, index: SpoolIndex) -> None:
         """Answer every request whose time has come; one that cannot be answered now comes again later."""
@@ -91,8 +92,8 @@ class CommitmentDesk:
                 if answer is None:
                     continue
                 delivered = self._deliver(answer)
-            except StoreError:
-                log.exception("commitment_request_damaged")
+            except StoreError as error:
+                log.error("commitment_request_damaged", extra={"error": str(error)})
                 delivered = True
             if delivered or time.time() - path.stat().st_mtime > SECONDS_UNTIL_GIVEN_UP:
                 log.log(logging.INFO if delivered else logging.ERROR, "commitment_%s", "told" if delivered else "lost")

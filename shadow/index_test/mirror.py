@@ -178,10 +178,10 @@ class Mirror:
             self._completion.touch(study_key, now, None)
         return self.unreported()
 
-    def unreported(self) -> list[Arrival]:
-        """What lies in the spool unsorted, whoever put it there: a fetch from an archive reports nothing."""
+    def unreported(self, older_than_seconds: float = 0.0) -> list[Arrival]:
+        """What has lain in the spool unsorted for so long, whoever put it there: a fetch reports nothing."""
         now = time.monotonic()
-        return [Arrival(title, file, now) for title, file in self._spool.waiting()]
+        return [Arrival(title, file, now) for title, file in self._spool.waiting(older_than_seconds)]
 
     def sort(self, arrival: Arrival) -> None:
         """Move one instance to its study, or to the quarantine with the reason on record.

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 SECONDS_UNTIL_NEXT_ATTEMPT = 1.0
 SECONDS_BETWEEN_SHED_ENTRIES = 10.0
-SECONDS_BETWEEN_LOOKS_AT_THE_SPOOL = 5.0
+SECONDS_BETWEEN_LOOKS_AT_THE_SPOOL = 3.0
 TITLES_RECORDED_A_DAY = 100
 
 
@@ -48,9 +48,6 @@ class MirrorWorker:
         """Take every report there is, waiting up to `timeout` seconds for the first, then close studies."""
         refused = False
         unfinished, self._unfinished = self._unfinished, []
-        if time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + SECONDS_BETWEEN_LOOKS_AT_THE_SPOOL
-            unfinished += [one for one in self._mirror.unreported() if one.file not in _files(unfinished)]
         for report in (*unfinished, *self._reported(0.0 if unfinished else timeout)):
             try:
                 self._take(report)
@@ -58,6 +55,12 @@ class MirrorWorker:
                 log.error("sorting_waits", extra={"error": type(error).__name__})
                 self._unfinished.append(report)
                 refused = True
+        if time.monotonic() >= self._look_at and self._inbox.empty():
+            # What is reported knows its association, which holds its study open: it must be taken by its report.
+            self._look_at = time.monotonic() + SECONDS_BETWEEN_LOOKS_AT_THE_SPOOL
+            known = _files(self._unfinished)
+            old = self._mirror.unreported(SECONDS_BETWEEN_LOOKS_AT_THE_SPOOL)
+            self._unfinished += [one for one in old if one.file not in known]
         refused |= not self._record_shed()
         due = self._mirror.due(time.monotonic())
         # An association that was just found closed has reported all it carried: if reports are waiting, its

@@ -181,15 +181,16 @@ class Spool(Inlet):
         super().close()
         os.close(self._lock)
 
-    def waiting(self) -> list[tuple[str, str]]:
-        """Calling AE title and name of every file not yet sorted, in the order of arrival."""
+    def waiting(self, older_than_seconds: float = 0.0) -> list[tuple[str, str]]:
+        """Calling AE title and name of every file not yet sorted, in the order of arrival; of so old ones alone."""
         found = [
-            (path.stat().st_mtime_ns, unquote(folder.name), path.name)
+            (path.stat().st_mtime, unquote(folder.name), path.name)
             for folder in self.arrived.iterdir()
             for path in folder.iterdir()
             if _INSTANCE_NAME.fullmatch(path.name)
         ]
-        return [(title, name) for _, title, name in sorted(found)]
+        newest = time.time() - older_than_seconds
+        return [(title, name) for at, title, name in sorted(found) if not older_than_seconds or at <= newest]
 
 
 class Incoming:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import resource
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -412,3 +414,22 @@ def test_a_disk_that_fails_in_the_middle_of_an_object_leaves_nothing_behind(one:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in (one.root / "spool").rglob("*") if path.is_file()] == [".lock"]
     assert one.spool.receive(offer, content)[0] is Receipt.STORED
+
+
+def test_a_file_that_nobody_reported_is_sorted_and_one_that_is_reported_keeps_its_association(one: Bench) -> None:
+    inbox: SimpleQueue[Report] = SimpleQueue()
+    worker = MirrorWorker(one.mirror, inbox, one.recorded.extend)
+    worker._look_at = 0.0
+    fetched, sent = (
+        one.receive(encoded("1.2.3", "1.2.3.1"), "1.2.3.1"),
+        one.receive(encoded("1.2.4", "1.2.4.1"), "1.2.4.1"),
+    )
+    long_ago = time.time() - 60
+    os.utime(one.spool.arrived_from(ROUTER) / fetched.file, (long_ago, long_ago))
+    worker.work(0.0)
+    worker.work(0.0)
+    assert (one.root / "spool/studies" / PSEUDONYMISER.study_key("1.2.3")).exists()
+    assert not (one.root / "spool/studies" / PSEUDONYMISER.study_key("1.2.4")).exists(), "its report is on its way"
+    inbox.put(replace(sent, association_is_open=lambda: True))
+    worker.work(0.0)
+    assert one.mirror.due(100.0) == [], "held open by the association that its report named"
