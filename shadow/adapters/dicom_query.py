@@ -32,32 +32,14 @@ from shadow.adapters.dicom_peer import is_listening
 from shadow.domain.errors import ArchiveUnavailable
 from shadow.index_test.archive import FetchedInstance, ListedStudy, parsed_count
 from shadow.index_test.dicom_time import parsed_date, parsed_time
+from shadow.index_test.sop_classes import IMAGE_CLASSES, WITHOUT_DETECTOR
 from shadow.protocol.deployment import ArchivePeer, Retrieve
 
 SECONDS_FOR_AN_ANSWER = 120
 PENDING = (0xFF00, 0xFF01)
 OUT_OF_RESOURCES = 0xA700
 SHORTEST_SPAN = timedelta(minutes=15)
-STORAGE_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.1",  # CR
-    "1.2.840.10008.5.1.4.1.1.1.1",  # digital X-ray, for presentation
-    "1.2.840.10008.5.1.4.1.1.1.1.1",  # digital X-ray, for processing
-    "1.2.840.10008.5.1.4.1.1.1.2",  # digital mammography, for presentation
-    "1.2.840.10008.5.1.4.1.1.1.2.1",  # digital mammography, for processing
-    "1.2.840.10008.5.1.4.1.1.2",  # CT
-    "1.2.840.10008.5.1.4.1.1.2.1",  # enhanced CT
-    "1.2.840.10008.5.1.4.1.1.2.2",  # legacy converted enhanced CT
-    "1.2.840.10008.5.1.4.1.1.4",  # MR
-    "1.2.840.10008.5.1.4.1.1.4.1",  # enhanced MR
-    "1.2.840.10008.5.1.4.1.1.4.4",  # legacy converted enhanced MR
-    "1.2.840.10008.5.1.4.1.1.7",  # secondary capture
-    "1.2.840.10008.5.1.4.1.1.13.1.3",  # breast tomosynthesis
-    "1.2.840.10008.5.1.4.1.1.77.1.6",  # whole-slide microscopy
-    "1.2.840.10008.5.1.4.1.1.88.11",  # basic text SR
-    "1.2.840.10008.5.1.4.1.1.88.22",  # enhanced SR
-    "1.2.840.10008.5.1.4.1.1.88.33",  # comprehensive SR
-    "1.2.840.10008.5.1.4.1.1.88.67",  # X-ray radiation dose SR
-)
+STORAGE_CLASSES = tuple(sorted(IMAGE_CLASSES | WITHOUT_DETECTOR))
 """What C-GET takes: the kinds that eligibility may look at. An instance of another class is not sent by the archive."""
 TRANSFER_SYNTAXES = (
     ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless,

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -254,7 +253,7 @@ def run_mirror(
         stack.callback(stopping.set)  # whatever ends this, ends the threads before they are waited for
         with (
             HelperProcesses(settings, titles, home.root, inbox.put),
-            StorageScp(_share(settings), titles, spool, inbox.put, home.root, desk),
+            StorageScp(settings.share, titles, spool, inbox.put, home.root, desk),
         ):
             ready()
             while not stopping.is_set():
@@ -324,11 +323,6 @@ def _application_entity(settings: Receiver, calling_ae_titles: Sequence[str]) ->
     entity.require_calling_aet = list(calling_ae_titles)
     entity.add_supported_context(Verification)
     return entity
-
-
-def _share(settings: Receiver) -> Receiver:
-    """What one of several processes may take of the associations."""
-    return replace(settings, maximum_associations=-(-settings.maximum_associations // settings.processes))
 
 
 def commitment_desk(settings: Receiver, home: Path) -> CommitmentDesk | None:

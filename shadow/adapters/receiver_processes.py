@@ -12,7 +12,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -152,7 +151,6 @@ def _receive(pipe: Connection, settings: Receiver, titles: tuple[str, ...], home
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent says when
     silence_libraries()
-    share = replace(settings, maximum_associations=-(-settings.maximum_associations // settings.processes))
     limits = {
         "minimum_free_bytes": settings.minimum_free_bytes,
         "maximum_object_bytes": settings.maximum_object_bytes,
@@ -160,7 +158,7 @@ def _receive(pipe: Connection, settings: Receiver, titles: tuple[str, ...], home
     report = _Reporter(pipe)
     with (
         Inlet(home / "spool" / "arrived", titles, **limits) as inlet,
-        StorageScp(share, titles, inlet, report, home, commitment_desk(settings, home)),
+        StorageScp(settings.share, titles, inlet, report, home, commitment_desk(settings, home)),
     ):
         try:
             while not pipe.poll(SECONDS_BETWEEN_LOOKS):

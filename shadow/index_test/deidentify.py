@@ -21,7 +21,6 @@ from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.deidentify_table import (
     BY_KEYWORD,
     BY_VR,
-    IMAGE_CLASSES,
     PAINTED_IMAGE_TYPES,
     REMOVED_GROUPS,
     SAFE_PRIVATE,
@@ -36,6 +35,7 @@ from shadow.index_test.deidentify_values import (
     safe_private_value,
 )
 from shadow.index_test.instance import Element, Instance, explicit_little_endian, read_instance
+from shadow.index_test.sop_classes import IMAGE_CLASSES
 
 METHOD_CODES = (
     ("113100", "Basic Application Confidentiality Profile"),

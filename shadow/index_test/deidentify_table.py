@@ -153,24 +153,6 @@ SAFE_PRIVATE: MappingProxyType[tuple[str, int, int], str] = MappingProxyType(
 what is text, and without what names a person or a place. Each is kept only where its value is written as its VR
 demands; a pitch ratio (SH) only where it is a number."""
 
-IMAGE_CLASSES: frozenset[str] = frozenset({
-    "1.2.840.10008.5.1.4.1.1.1",  # CR
-    "1.2.840.10008.5.1.4.1.1.1.1",  # digital X-ray, for presentation
-    "1.2.840.10008.5.1.4.1.1.1.1.1",  # digital X-ray, for processing
-    "1.2.840.10008.5.1.4.1.1.1.2",  # digital mammography, for presentation
-    "1.2.840.10008.5.1.4.1.1.1.2.1",  # digital mammography, for processing
-    "1.2.840.10008.5.1.4.1.1.2",  # CT
-    "1.2.840.10008.5.1.4.1.1.2.1",  # enhanced CT
-    "1.2.840.10008.5.1.4.1.1.2.2",  # legacy converted enhanced CT
-    "1.2.840.10008.5.1.4.1.1.4",  # MR
-    "1.2.840.10008.5.1.4.1.1.4.1",  # enhanced MR
-    "1.2.840.10008.5.1.4.1.1.4.4",  # legacy converted enhanced MR
-    "1.2.840.10008.5.1.4.1.1.13.1.3",  # breast tomosynthesis
-    "1.2.840.10008.5.1.4.1.1.77.1.6",  # whole-slide microscopy
-})  # fmt: skip
-"""SOP classes whose pixels come from a detector. Captures, dose screens and documents are not here: what a person
-typed may be burned into them."""
-
 PAINTED_IMAGE_TYPES = frozenset(
     {"SECONDARY", "SCREEN SAVE", "DOSE", "PROTOCOL", "LABEL", "OVERVIEW", "PRESENTATION STATE"}
 )

@@ -51,7 +51,7 @@ def exclusion_of(header: StudyHeader, protocol: TrialProtocol, *, site_is_known:
         return Exclusion(ExclusionReason.WRONG_MODALITY, f"no series of {rules.modality}")
     if forbidden is not None:
         return Exclusion(ExclusionReason.STUDY_DESCRIPTION_EXCLUDED, forbidden)
-    if not any(word in description for word in rules.study_description_any):
+    if not description_is_admitted(description, rules):
         return Exclusion(ExclusionReason.STUDY_DESCRIPTION_NOT_LISTED, "")
     if header.patient_age_years is None:
         return Exclusion(ExclusionReason.AGE_UNKNOWN, "")

@@ -18,17 +18,9 @@ from shadow.index_test.frames import Frame, frames_of
 from shadow.index_test.instance import Instance
 from shadow.index_test.pixels import Floats, intensities
 from shadow.index_test.series import SeriesVerdict, Verdict
+from shadow.index_test.sop_classes import MAMMOGRAMS, RADIOGRAPHS
 from shadow.index_test.volume import Volume, resample_slices
 
-RADIOGRAPH_CLASSES = frozenset({
-    "1.2.840.10008.5.1.4.1.1.1",  # CR
-    "1.2.840.10008.5.1.4.1.1.1.1",  # digital X-ray, for presentation
-    "1.2.840.10008.5.1.4.1.1.1.1.1",  # digital X-ray, for processing
-})  # fmt: skip
-MAMMOGRAM_CLASSES = frozenset({
-    "1.2.840.10008.5.1.4.1.1.1.2",  # for presentation
-    "1.2.840.10008.5.1.4.1.1.1.2.1",  # for processing
-})  # fmt: skip
 MAXIMUM_IMAGES = 64
 LOWEST_SHOWN, HIGHEST_SHOWN = 0.5, 99.5
 """Percentiles that stand for black and white where an image has no window."""
@@ -67,7 +59,7 @@ def choose_projections(
     by_series: dict[str, list[Frame]] = {}
     for frame in frames_of(instances):
         by_series.setdefault(frame.text("SeriesInstanceUID"), []).append(frame)
-    classes = MAMMOGRAM_CLASSES if breasts else RADIOGRAPH_CLASSES
+    classes = MAMMOGRAMS if breasts else RADIOGRAPHS
     chosen: list[Frame] = []
     verdicts = []
     for key in sorted(by_series):

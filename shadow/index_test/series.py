@@ -12,19 +12,12 @@ import numpy as np
 from shadow.domain.errors import NotEvaluable
 from shadow.index_test.frames import Frame, frames_of
 from shadow.index_test.instance import Instance
+from shadow.index_test.sop_classes import CT_SLICES, MR_SLICES
 from shadow.protocol.trial import SeriesChoice
 
 AXIAL_NORMAL_MINIMUM = 0.8
 """|z| of the unit normal; a gantry tilt of 30 degrees leaves 0.87."""
-SLICE_CLASSES = {
-    "CT": frozenset({
-        "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2",
-    }),
-    "MR": frozenset({
-        "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4",
-    }),
-}  # fmt: skip
-"""SOP classes of slices by modality: single-frame, enhanced, legacy converted enhanced."""
+SLICE_CLASSES = {"CT": CT_SLICES, "MR": MR_SLICES}
 _LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
 _NOT_ACQUIRED = {"MPR", "REFORMATTED", "MIP", "MINIP", "AVERAGE", "PROJECTION IMAGE", "CSA MPR", "VOLUME RENDERING"}
 

@@ -19,9 +19,9 @@ from shadow.domain.errors import NotEvaluable
 from shadow.index_test.instance import PYDICOM_ERRORS, Instance
 from shadow.index_test.pixels import Floats
 from shadow.index_test.series import SeriesVerdict, Verdict
+from shadow.index_test.sop_classes import SLIDES
 from shadow.index_test.volume import Volume, resample_slices
 
-SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
 COARSEST = 1.1
 """A level may have pixels so many times as large as wanted, and no larger."""
 GLASS = 0.86
@@ -144,7 +144,7 @@ def cut_tiles(instances: Sequence[Instance], rows: int, columns: int, pixel_spac
 
 
 def _level(instance: Instance) -> _Level | Verdict:
-    if instance.text("SOPClassUID") != SLIDE_CLASS:
+    if instance.text("SOPClassUID") not in SLIDES:
         return Verdict.WRONG_SOP_CLASS
     kinds = [one.upper() for one in instance.texts("ImageType")]
     if "VOLUME" not in kinds or kinds[:1] not in (["ORIGINAL"], ["DERIVED"]):

@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 from pydicom.charset import convert_encodings, decode_bytes
 
 from shadow.domain.shift import local_instant
-from shadow.index_test.deidentify_table import IMAGE_CLASSES
 from shadow.index_test.dicom_time import parsed_date, parsed_offset, parsed_time
 from shadow.index_test.instance import Instance
+from shadow.index_test.sop_classes import IMAGE_CLASSES
 
 IDENTITY_KEYWORDS = (
     "PatientName",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -83,6 +83,11 @@ class Receiver:
     on_full: OnFull = OnFull.REFUSE
     tls: Tls | None = None
     commitment_peers: tuple[CommitmentPeer, ...] = ()
+
+    @property
+    def share(self) -> Receiver:
+        """What one of its processes may take of the associations."""
+        return replace(self, maximum_associations=-(-self.maximum_associations // self.processes))
 
     def __post_init__(self) -> None:
         for one in self.allowed_addresses:

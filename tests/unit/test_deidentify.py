@@ -22,6 +22,7 @@ from shadow.index_test.deidentify import METHOD_CODES, deidentify, deidentify_in
 from shadow.index_test.deidentify_table import BY_KEYWORD, BY_VR, PUBLIC_CODING_SCHEMES, WORDS, Action
 from shadow.index_test.deidentify_values import DeidentificationContext, clean_description
 from shadow.index_test.instance import read_instance
+from shadow.index_test.sop_classes import IMAGE_CLASSES
 from shadow.supervision.deidentify_check import check
 
 CONTEXT = DeidentificationContext(PSEUDONYMISER, "P" + "2" * 20, "A" + "3" * 20, -70)
@@ -348,7 +349,7 @@ def test_the_table_changes_only_with_its_version() -> None:
         sorted((key, str(action)) for key, action in BY_KEYWORD.items()),
         sorted((key, str(action)) for key, action in BY_VR.items()),
         sorted(deidentify_table.REMOVED_GROUPS), sorted(PUBLIC_CODING_SCHEMES), sorted(WORDS),
-        sorted(deidentify_table.SAFE_PRIVATE.items()), sorted(deidentify_table.IMAGE_CLASSES),
+        sorted(deidentify_table.SAFE_PRIVATE.items()), sorted(IMAGE_CLASSES),
         sorted(deidentify_table.PAINTED_IMAGE_TYPES),
     ))  # fmt: skip
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
