@@ -118,7 +118,7 @@ class CommitmentDesk:
             peer.port,
             ae_title=peer.ae_title,
             ext_neg=[build_role(StorageCommitmentPushModel, scp_role=True)],
-            tls_args=(self._tls, peer.host) if self._tls else None,
+            tls_args=(self._tls, peer.host) if peer.tls and self._tls else None,
         )
         if not association.is_established:
             return False

@@ -42,11 +42,12 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class CommitmentPeer:
-    """A router that asks for storage commitment, and where it hears the answer."""
+    """A router that asks for storage commitment, and where it hears the answer; `tls` with the receiver's certificate."""
 
     ae_title: str
     host: str
     port: int
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ class ArchivePeer:
     Attributes:
         site: the site whose studies it has.
         ae_title, host, port: of its query/retrieve service; empty where only DICOMweb is used.
+        tls: whether that service speaks TLS; the receiver's certificate is ours.
         url: base of its DICOMweb service, for example `https://pacs.example/dicom-web`; empty where DIMSE is used.
         token_file: a file with a bearer token for DICOMweb; empty sends none.
         retrieve: `c-get` and `wado` fetch on a connection of ours; `c-move` asks it to send to our receiver.
@@ -127,6 +129,7 @@ class ArchivePeer:
     ae_title: str = ""
     host: str = LOOPBACK
     port: int = 104
+    tls: bool = False
     url: str = ""
     token_file: str = ""
     retrieve: Retrieve = Retrieve.C_GET
@@ -220,6 +223,8 @@ class Deployment:
     def __post_init__(self) -> None:
         if len({one.site for one in self.archives}) != len(self.archives):
             raise ValueError("archives: two of them have the same site")
+        if self.receiver.tls is None and any(one.tls for one in (*self.archives, *self.receiver.commitment_peers)):
+            raise ValueError("receiver.tls: is missing; a peer that speaks TLS needs a certificate of ours")
 
 
 def read_deployment(path: Path) -> Deployment:

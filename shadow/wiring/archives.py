@@ -81,7 +81,7 @@ def archive_of(trial: Trial, peer: ArchivePeer) -> Archive:
 
     if peer.ae_title:
         receiver = trial.deployment.receiver
-        tls = client_context(receiver.tls, trial.home.root) if receiver.tls else None
+        tls = client_context(receiver.tls, trial.home.root) if peer.tls and receiver.tls else None
         return DimseArchive(receiver.ae_title, peer, tls)
     return WebArchive(peer, trial.home.root)
 
