@@ -42,7 +42,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class CommitmentPeer:
-    """A router that asks for storage commitment, and where it hears the answer; `tls` with the receiver's certificate."""
+    """A router that asks for storage commitment, and where it hears the answer; with `tls` by our certificate."""
 
     ae_title: str
     host: str
@@ -223,7 +223,9 @@ class Deployment:
     def __post_init__(self) -> None:
         if len({one.site for one in self.archives}) != len(self.archives):
             raise ValueError("archives: two of them have the same site")
-        if self.receiver.tls is None and any(one.tls for one in (*self.archives, *self.receiver.commitment_peers)):
+        if self.receiver.tls is None and any(
+            [*(one.tls for one in self.archives), *(one.tls for one in self.receiver.commitment_peers)]
+        ):
             raise ValueError("receiver.tls: is missing; a peer that speaks TLS needs a certificate of ours")
 
 
