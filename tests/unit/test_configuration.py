@@ -88,3 +88,15 @@ def test_an_unknown_time_zone_is_refused(tmp_path: Path) -> None:
     path.write_text(text.replace("America/New_York", "America/Gotham"), encoding="utf-8")
     with pytest.raises(ConfigurationError, match="time_zone"):
         read_site(path)
+
+
+def test_a_peer_that_speaks_tls_needs_a_certificate_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "deployment.toml"
+    peer = '[[archives]]\nsite = "riverside"\nae_title = "PACS"\ntls = true\n'
+    path.write_text(peer)
+    with pytest.raises(ConfigurationError, match=r"receiver\.tls: is missing"):
+        read_deployment(path)
+    path.write_text(peer + '[receiver.tls]\ncertificate = "a"\nkey = "b"\nclient_authorities = "c"\n')
+    assert read_deployment(path).archives[0].tls
+    path.write_text("[receiver]\nmaximum_associations = 10\nprocesses = 4\n")
+    assert read_deployment(path).receiver.share.maximum_associations == 3
