@@ -108,10 +108,13 @@ class Case:
     acquired_at: datetime
     index_state: IndexState
     reference_state: ReferenceState
+    withheld: bool
 
 
 def read_cases(cases: Path, box: Box) -> tuple[Case, ...]:
     """The studies of a box whose report is final, in order of acquisition.
+
+    Those withheld are drawn for blinded reading and not settled: a page counts them and does not name them.
 
     Args:
         cases: the case list beside the snapshot.
@@ -136,6 +139,7 @@ def read_cases(cases: Path, box: Box) -> tuple[Case, ...]:
             acquired_at=row["acquired_at"],
             index_state=IndexState(row["index_state"]),
             reference_state=ReferenceState(row["reference_state"]),
+            withheld=row["withheld"],
         )
         for row in rows
     )

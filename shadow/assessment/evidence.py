@@ -414,8 +414,68 @@ class CusumPath:
 
 
 @dataclass(frozen=True, slots=True)
+class AdjudicatedKind:
+    """Studies of one kind in one shift: how many there are, are drawn, are settled, and what the readers saw.
+
+    `share`: of them that the protocol reads. `unsure`: the images do not tell, or the readers differ so far.
+    """
+
+    index_test: str
+    report: str
+    shift: str
+    share: float
+    studies: int
+    drawn: int
+    settled: int
+    present: int
+    unsure: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderAgreement:
+    """The first two readers of each study, before anybody settled anything; limits None where undefined."""
+
+    label: str
+    cases: int
+    observed: float
+    kappa: float | None
+    kappa_lower: float | None
+    kappa_upper: float | None
+    ac1: float | None
+    ac1_lower: float | None
+    ac1_upper: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Adjudicated:
+    """Blinded double reading of a sample.
+
+    Attributes:
+        eligible: studies with a final report and a settled result. drawn: of them, by the plan.
+        under_embargo, unread, read_once, differ, settled: where the drawn ones are; they add up.
+        minutes_left: of reading, arbiters' reads aside.
+        kinds: the strata. agreement: over all and by shift.
+        figures: the model's and the reports' accuracy against the readers, weighted back to all studies.
+        missing: strata without a read, for whose group no figure can be given.
+    """
+
+    eligible: int
+    drawn: int
+    under_embargo: int
+    unread: int
+    read_once: int
+    differ: int
+    settled: int
+    minutes_left: float
+    kinds: tuple[AdjudicatedKind, ...]
+    agreement: tuple[ReaderAgreement, ...]
+    figures: tuple[Figure, ...]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """All of it."""
+    """All of it. `adjudicated` is None where the protocol plans no blinded reading."""
 
     figures: tuple[Figure, ...]
     delayed: DelayedReports
@@ -428,3 +488,4 @@ class Evidence:
     drift: Drift
     worklist: Worklist
     cusums: tuple[CusumPath, ...]
+    adjudicated: Adjudicated | None = None

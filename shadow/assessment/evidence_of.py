@@ -11,7 +11,7 @@ from shadow.assessment.cohorts import Cohorts
 from shadow.assessment.comparison import ChallengerAnswers, compare
 from shadow.assessment.cusum import risk_adjusted_paths
 from shadow.assessment.delayed_reports import delayed_reports, reference_what_ifs
-from shadow.assessment.evidence import Evidence, UnreadResult
+from shadow.assessment.evidence import Adjudicated, Evidence, UnreadResult
 from shadow.assessment.input_drift import input_drift
 from shadow.assessment.score_calibration import score_calibration, threshold_what_if
 from shadow.assessment.snapshot import Completeness, Group
@@ -32,6 +32,7 @@ def gather_evidence(
     threshold: float,
     wait: float,
     completeness: Completeness | None = None,
+    read_blind: Adjudicated | None = None,
 ) -> Evidence:
     """Everything beside counts by group. `wait`: minutes until a study counts as complete."""
     analysis = protocol.analysis
@@ -58,4 +59,5 @@ def gather_evidence(
         ),
         worklist=replay(cases, wait),
         cusums=risk_adjusted_paths(cases, groups, analysis.cusum),
+        adjudicated=read_blind,
     )

@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shadow.assessment.adjudication import adjudicated, draw_studies
 from shadow.assessment.analysed import analysed_cases
 from shadow.assessment.cohorts import weekly_cohorts
 from shadow.assessment.comparison import read_challengers, read_unread
@@ -25,7 +26,15 @@ from shadow.assessment.flow import latency, sensitivity_if_pending, study_flow
 from shadow.assessment.linkage import broken_promises, count_groups, link
 from shadow.assessment.monitors import raised_alarms, stream_of, watch_family
 from shadow.assessment.snapshot import Snapshot
-from shadow.assessment.snapshot_file import CASES_FILE, POINTER_FILE, SNAPSHOT_FILE, Published, sha256_of, to_bytes
+from shadow.assessment.snapshot_file import (
+    CASES_FILE,
+    POINTER_FILE,
+    READING_LIST_FILE,
+    SNAPSHOT_FILE,
+    Published,
+    sha256_of,
+    to_bytes,
+)
 from shadow.assessment.subgroups import all_groups, worst_cell_label
 from shadow.domain.project import sql
 from shadow.protocol.site import Site
@@ -70,6 +79,7 @@ def assess(
     groups = all_groups(count_groups(connection), cohorts, sites, protocol)
     cases = analysed_cases(connection, protocol, data_until, cohorts.closed)
     arrived = completeness(connection, sites, protocol)
+    drawn = draw_studies(connection, protocol, data_until)
     return Snapshot(
         trial=protocol.identifier,
         trial_title=protocol.title,
@@ -102,6 +112,7 @@ def assess(
             sites,
             protocol,
             completeness=arrived,
+            read_blind=adjudicated(drawn, protocol.adjudication),
             unread=read_unread(connection),
             threshold=model.threshold,
             wait=completion_minutes,
@@ -113,7 +124,7 @@ def assess(
 
 
 def publish(folder: Path, snapshot: Snapshot, connection: duckdb.DuckDBPyConnection) -> Published:
-    """Write the snapshot with its case and report lists under its digest, then move the pointer to it.
+    """Write the snapshot with its case, reading and report lists under its digest, then move the pointer to it.
 
     Safe to repeat and safe to kill: the pointer moves last, and names only what is already durable.
     """
@@ -122,6 +133,7 @@ def publish(folder: Path, snapshot: Snapshot, connection: duckdb.DuckDBPyConnect
     target = folder / sha256[:16]
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_durably(target / CASES_FILE, _parquet(connection, "queries/assessment/case_list.sql"))
+    write_durably(target / READING_LIST_FILE, _parquet(connection, "queries/assessment/reading_list.sql"))
     write_durably(target / REPORTS_FILE, _parquet(connection, "queries/assessment/report_list.sql"))
     write_durably(target / SNAPSHOT_FILE, content)
     sync_folder(folder)

@@ -18,6 +18,7 @@ from shadow.domain.clock import to_text
 
 SNAPSHOT_FILE = "snapshot.json"
 CASES_FILE = "cases.parquet"
+READING_LIST_FILE = "reading-list.parquet"
 POINTER_FILE = "current.json"
 
 
@@ -54,6 +55,11 @@ class Published:
     sha256: str
     snapshot: Snapshot
     cases: Path
+
+    @property
+    def reading_list(self) -> Path:
+        """The studies that may be read blind, in the order of reading; nothing but their keys."""
+        return self.cases.with_name(READING_LIST_FILE)
 
 
 def read_current(folder: Path) -> Published | None:

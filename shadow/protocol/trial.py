@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from shadow.protocol.adjudication import Adjudication
 from shadow.protocol.analysis import Analysis
 from shadow.protocol.monitoring import Completeness, Monitoring
 from shadow.protocol.reader import read_toml
@@ -181,6 +182,7 @@ class TrialProtocol:
     monitoring: Monitoring
     analysis: Analysis = field(default_factory=Analysis)
     completeness: Completeness | None = None
+    adjudication: Adjudication | None = None
 
     def __post_init__(self) -> None:
         if sum(model.role is Role.CHAMPION for model in self.models) != 1:

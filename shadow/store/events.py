@@ -30,6 +30,7 @@ class Kind(StrEnum):
     VENDOR_RESULT = "vendor_result"
     REPORT_VERSION = "report_version"
     LABEL = "label"
+    ADJUDICATION = "adjudication"
     ARCHIVE_STUDY = "archive_study"
     ALARM = "alarm"
     ASSESSMENT = "assessment"
@@ -369,6 +370,38 @@ class LabelRead:
     def subject(self) -> str:
         """The accession, by its pseudonym."""
         return self.accession_key
+
+
+@dataclass(frozen=True, slots=True)
+class AdjudicationRead:
+    """What one person saw in the images of a study, blind to model, report and other readers. Never changed.
+
+    Attributes:
+        reader: the account's name.
+        answer: present, absent or indeterminate.
+        arbiter: whether it settles a study on which two readers differ.
+        copies_sha256: of the de-identified images that were shown.
+        read_at: the trial's clock.
+    """
+
+    KIND: ClassVar[Kind] = Kind.ADJUDICATION
+    study_key: str
+    target_condition: str
+    reader: str
+    answer: str
+    arbiter: bool
+    copies_sha256: str
+    read_at: datetime
+
+    @property
+    def key(self) -> str:
+        """One read a study, condition and person: nobody reads a study twice, or settles what they read."""
+        return f"{self.study_key}:{self.target_condition}:{self.reader}"
+
+    @property
+    def subject(self) -> str:
+        """The study."""
+        return self.study_key
 
 
 @dataclass(frozen=True, slots=True)

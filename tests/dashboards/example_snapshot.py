@@ -43,7 +43,15 @@ from shadow.assessment.snapshot import (
     Snapshot,
     Week,
 )
-from shadow.assessment.snapshot_file import CASES_FILE, POINTER_FILE, SNAPSHOT_FILE, Published, sha256_of, to_bytes
+from shadow.assessment.snapshot_file import (
+    CASES_FILE,
+    POINTER_FILE,
+    READING_LIST_FILE,
+    SNAPSHOT_FILE,
+    Published,
+    sha256_of,
+    to_bytes,
+)
 from shadow.assessment.subgroups import all_groups, worst_cell_label
 from shadow.protocol.monitoring import Completeness as CompletenessRule
 from shadow.protocol.site import read_site
@@ -371,9 +379,12 @@ def example_challengers(cases: AnalysedCases) -> tuple[ChallengerAnswers, ...]:
 
 
 def publish_example(
-    folder: Path, snapshot: Snapshot | None = None, cases: tuple[ExampleCase, ...] | None = None
+    folder: Path,
+    snapshot: Snapshot | None = None,
+    cases: tuple[ExampleCase, ...] | None = None,
+    withheld: tuple[str, ...] = (),
 ) -> Published:
-    """Write a snapshot with its case list under its digest and move the pointer, as the assessment does."""
+    """Write a snapshot with its lists under its digest and move the pointer, as the assessment does."""
     cases = example_cases() if cases is None else cases
     snapshot = example_snapshot(cases) if snapshot is None else snapshot
     content = to_bytes(snapshot)
@@ -386,8 +397,9 @@ def publish_example(
         schema=pa.schema(
             [(name, pa.timestamp("us", tz="UTC") if name == "acquired_at" else pa.string()) for name in columns]
         ),
-    )
+    ).append_column("withheld", pa.array([case.study_key in withheld for case in cases], pa.bool_()))
     pq.write_table(table, target / CASES_FILE)
+    pq.write_table(pa.table({"study_key": pa.array(withheld, pa.string())}), target / READING_LIST_FILE)
     (target / SNAPSHOT_FILE).write_bytes(content)
     pointer = folder / ".pointer.tmp"
     pointer.write_text(json.dumps({"sha256": sha256}), encoding="utf-8")
