@@ -9,14 +9,17 @@ import streamlit as st
 
 from dashboards.access import EVERYONE, require
 from dashboards.components.page_frame import follow_new_snapshots, page_style
+from dashboards.reading_room import READERS
 from dashboards.views import (
     accounting,
+    adjudication,
     all_figures,
     calibration,
     comparison,
     drift,
     over_time,
     overview,
+    reading,
     subgroups,
     worklist,
 )
@@ -35,8 +38,9 @@ menu = st.navigation(
             comparison.as_page(),
             drift.as_page(),
             worklist.as_page(),
+            adjudication.as_page(),
         ],
-        "Cases": [accounting.as_page()],
+        "Cases": [accounting.as_page(), *([reading.as_page()] if session.role in READERS else [])],
     },
     expanded=True,
 )

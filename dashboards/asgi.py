@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from dashboards.gate import SIGN_IN_PATH, Gate
+from dashboards.reading_room import IMAGE_PATH, serve_image
 from dashboards.sign_in import SIGN_OUT_PATH, SignInPages
 
 _pages = SignInPages()
@@ -17,6 +18,7 @@ app = st.App(
     Path(__file__).parent / "app.py",
     routes=[
         Route(SIGN_IN_PATH, _pages.sign_in, methods=["GET", "POST"]),
+        Route(IMAGE_PATH, serve_image, methods=["GET"]),
         Route(SIGN_OUT_PATH, _pages.sign_out, methods=["GET", "POST"]),
     ],
     middleware=[Middleware(Gate)],

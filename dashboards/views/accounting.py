@@ -95,7 +95,8 @@ def _case_list(published: Published) -> str:
         words += f" {figures.counted(count - listed)} without a final report are counted here but never listed."
     cases = tuple(one for one in cases if not one.withheld)
     if len(cases) < listed:
-        words += f" {figures.counted(listed - len(cases))} are being read blind and are listed once that is settled."
+        kept = listed - len(cases)
+        words += f" {figures.counted(kept)} {'is' if kept == 1 else 'are'} being read blind and listed once settled."
     st.markdown(words)
     if cases:
         names = {(one.site, one.scanner): one.label for one in published.snapshot.of_dimension("scanner")}

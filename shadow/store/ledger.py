@@ -249,6 +249,10 @@ class Ledger:
         about = self._select().where(_EVENT.c.subject == subject, _EVENT.c.kind == kind.value)
         return self._rows(about.order_by(_EVENT.c.seq))
 
+    def of_kind(self, kind: Kind) -> list[Row]:
+        """All events of a kind, oldest first. For kinds that people make, not machines: it holds them all."""
+        return self._rows(self._select().where(_EVENT.c.kind == kind.value).order_by(_EVENT.c.seq))
+
     def known(self, kind: Kind, keys: Collection[str]) -> frozenset[str]:
         """Those of the keys that are in the ledger under this kind."""
         wanted, found = list(keys), set[str]()

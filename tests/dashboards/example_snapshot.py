@@ -20,12 +20,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shadow.assessment.adjudication import StudyToAdjudicate, adjudicated
 from shadow.assessment.analysed import AnalysedCases
 from shadow.assessment.cohorts import Cohorts
 from shadow.assessment.comparison import ChallengerAnswers
 from shadow.assessment.completeness import completeness
 from shadow.assessment.criteria import judge_criterion
-from shadow.assessment.evidence import UnreadResult
+from shadow.assessment.evidence import Adjudicated, UnreadResult
 from shadow.assessment.evidence_of import gather_evidence
 from shadow.assessment.flow import sensitivity_if_pending
 from shadow.assessment.linkage import CaseCounts
@@ -53,6 +54,7 @@ from shadow.assessment.snapshot_file import (
     to_bytes,
 )
 from shadow.assessment.subgroups import all_groups, worst_cell_label
+from shadow.protocol.adjudication import IndexTest, Report
 from shadow.protocol.monitoring import Completeness as CompletenessRule
 from shadow.protocol.site import read_site
 from shadow.protocol.trial import ModelUnderTrial, Role, read_trial
@@ -289,11 +291,34 @@ def example_snapshot(cases: tuple[ExampleCase, ...]) -> Snapshot:
             unread=(UnreadResult("unknown_value", 3),),
             threshold=0.5,
             wait=1.0,
+            read_blind=example_adjudicated(cases) if cases else None,
         ),
         sensitivity_if_pending=sensitivity_if_pending(flow),
         worst=worst_cell_label(groups),
         broken_promises=(),
     )
+
+
+def example_adjudicated(cases: tuple[ExampleCase, ...]) -> Adjudicated | None:
+    """Reports miss a sixth of what the AI misses by day and half of it at night; readers err once in thirty."""
+    plan, chance = PROTOCOL.adjudication, np.random.default_rng(SEED)
+    assert plan is not None
+    eligible = [one for one in cases if one.exclusion_reason is None and one.reference_state != "pending"]
+    studies = []
+    for number, one in enumerate(eligible):
+        index = one.index_state if one.index_state in ("positive", "negative") else "none"
+        kind = IndexTest(index), Report(str(one.reference_state))
+        share = plan.share_of(*kind, one.shift)
+        drawn = bool(chance.random() < share) and one.index_state != "awaiting"
+        overlooked = kind == (IndexTest.NEGATIVE, Report.ABSENT) and chance.random() < 0.03
+        truth = kind[1] is Report.PRESENT or (kind[1] is Report.INDETERMINATE and number % 2 == 0) or overlooked
+        answers = ["present" if truth != bool(chance.random() < 1 / 30) else "absent" for _ in range(3)]
+        first, second, third = answers if drawn and number % 17 else ("", "", "")
+        settled = "" if not first or number % 41 == 0 else first if first == second else third
+        studies.append(
+            StudyToAdjudicate(one.study_key, *kind, one.shift, share, drawn, number, True, first, second, settled)
+        )
+    return adjudicated(studies, plan)
 
 
 def example_completeness() -> Completeness:

@@ -288,3 +288,38 @@ def test_subgroups_say_whether_groups_differ(published: Published) -> None:
 def test_the_cusum_is_told_where_the_protocol_asks_for_it(published: Published) -> None:
     page = ran(AppTest.from_function(over_time))
     assert "without the family's guarantee" in words(page) and "at case 56" in cells(page)
+
+
+def adjudication(role: str) -> None:
+    from dashboards.components.page_frame import opening
+    from dashboards.views import adjudication
+    from shadow.store.accounts import Role
+
+    published = opening(adjudication.QUESTION)
+    if published is not None:
+        adjudication.render(published.snapshot, Role(role))
+
+
+def test_adjudication_says_what_reports_and_ai_miss_and_adds_up(published: Published) -> None:
+    found = published.snapshot.evidence.adjudicated
+    assert found is not None
+    places = (found.under_embargo, found.unread, found.read_once, found.differ, found.settled)
+    assert sum(places) == found.drawn == sum(one.drawn for one in found.kinds)
+    tested = ran(AppTest.from_function(adjudication, kwargs={"role": "viewer"}))
+    assert [one.value for one in tested.metric] == [f"{one:,}" for one in (found.drawn, *places)]
+    assert "the reports name" in words(tested) and "resting on" in words(tested)
+    assert "Share read" in tested.table[-1].value.columns
+
+
+def test_who_still_reads_is_not_told_which_studies_were_drawn(published: Published) -> None:
+    tested = ran(AppTest.from_function(adjudication, kwargs={"role": "reviewer"}))
+    assert all("Share read" not in one.value.columns for one in tested.table)
+    assert "does not see which studies were drawn" in words(tested)
+
+
+def test_a_protocol_without_blinded_reading_says_what_that_means(home: Home) -> None:
+    good = example_snapshot(example_cases())
+    evidence = dataclasses.replace(good.evidence, adjudicated=None)
+    publish_example(home.snapshots, dataclasses.replace(good, evidence=evidence))
+    tested = ran(AppTest.from_function(adjudication, kwargs={"role": "viewer"}))
+    assert "sensitivity is too high" in words(tested) and not tested.metric
