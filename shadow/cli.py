@@ -23,7 +23,9 @@ app = typer.Typer(
 trial_app = typer.Typer(help="The trial's protocol.", no_args_is_help=True)
 ledger_app = typer.Typer(help="The append-only, hash-chained ledger.", no_args_is_help=True)
 label_app = typer.Typer(help="How reports become labels.", no_args_is_help=True)
+account_app = typer.Typer(help="Who may look at the dashboard, and read blind.", no_args_is_help=True)
 app.add_typer(trial_app, name="trial")
+app.add_typer(account_app, name="account")
 app.add_typer(label_app, name="label")
 app.add_typer(ledger_app, name="ledger")
 
@@ -45,6 +47,26 @@ def trial_register(
 
     ack = register_trial(file, Home(home), deployment)
     print(f"{'Registered' if ack.created else 'Already registered'}: event {ack.seq}, hash {ack.hash[:16]}")
+
+
+@account_app.command("add")
+def account_add(
+    name: Annotated[str, typer.Argument(help="The person's account name.")],
+    role: Annotated[str, typer.Option(help="viewer, reviewer, signer or admin.")],
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Add a person's account and print its password, once."""
+    from shadow.supervision.people import add_account
+
+    raise typer.Exit(add_account(Home(home), name, role, Console()))
+
+
+@account_app.command("list")
+def account_list(home: HomeOption = DEFAULT_HOME) -> None:
+    """Print the accounts with their roles."""
+    from shadow.supervision.people import list_accounts
+
+    list_accounts(Home(home), Console())
 
 
 @label_app.command("explain")
@@ -154,11 +176,13 @@ def plan(
     volumes: Annotated[Path, typer.Option(help="CSV of positives a week: site,scanner,shift,positives_per_week.")],
     sensitivity: Annotated[float, typer.Option(min=0.01, max=0.99, help="Assumed sensitivity of healthy groups.")],
     bad: Annotated[float, typer.Option(min=0.01, max=0.99, help="Assumed sensitivity of a bad group.")],
+    specificity: Annotated[float, typer.Option(min=0.01, max=0.99, help="Assumed, for the reading load.")] = 0.9,
+    prevalence: Annotated[float, typer.Option(min=0.001, max=0.99, help="Share of positives among studies.")] = 0.1,
 ) -> None:
     """Before registration: what the protocol can find at the sites' own volumes, and which groups cannot alarm."""
-    from shadow.supervision.plan import run_plan
+    from shadow.supervision.plan import Assumed, run_plan
 
-    run_plan(file, volumes, sensitivity, bad, Console())
+    run_plan(file, volumes, Assumed(sensitivity, bad, specificity, prevalence), Console())
 
 
 @app.command()

@@ -63,8 +63,13 @@ def opening(question: str) -> Published | None:
     return published
 
 
-def _nothing_yet(question: str) -> None:
+def silent_line() -> None:
+    """The status line of a page that speaks for no snapshot."""
     st.html(f'<div class="shadow-status">{_SILENT}</div>')
+
+
+def _nothing_yet(question: str) -> None:
+    silent_line()
     st.title(question, anchor=False)
     st.info(
         "**Nothing is published yet.** The first figures appear once the first studies have been assessed. "

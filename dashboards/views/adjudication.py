@@ -7,10 +7,10 @@ import streamlit as st
 
 from dashboards import figures
 from dashboards.access import EVERYONE, require
-from dashboards.components.figure_table import figure_table, number
+from dashboards.components.figure_table import figure_table, number, value_of
 from dashboards.components.page_frame import opening
 from dashboards.reading_room import READERS
-from shadow.assessment.evidence import Adjudicated, ReaderAgreement
+from shadow.assessment.evidence import Adjudicated, Figure, ReaderAgreement
 from shadow.assessment.snapshot import Snapshot
 from shadow.store.accounts import Role
 
@@ -46,9 +46,16 @@ def render(snapshot: Snapshot, role: Role) -> None:
         st.subheader("Do two readers agree?", anchor=False)
         rows = [_agreement(one) for one in found.agreement]
         st.table(pd.DataFrame(rows), hide_index=True, border="horizontal", alt="Agreement of two readers")
-    for section in dict.fromkeys(one.section for one in found.figures):
-        st.subheader(section, anchor=False)
-        figure_table([one for one in found.figures if one.section == section], section)
+    by_name = {one.identifier: one for one in found.figures}
+    for about, title in (("model", "The AI against the readers"), ("report", "The reports against the readers")):
+        rows = _accuracy(about, by_name, found)
+        if rows:
+            st.subheader(title, anchor=False)
+            st.table(pd.DataFrame(rows), hide_index=True, border="horizontal", alt=title)
+    common = [one for one in found.figures if one.identifier.startswith("adjudicated-prevalence-")]
+    if common:
+        st.subheader(f"How common are {snapshot.target_plural}?", anchor=False)
+        figure_table(common, "Prevalence")
     if found.missing:
         with st.expander(f"Why {figures.number_of(len(found.missing), 'figure waits', 'figures wait')}"):
             st.markdown("\n".join(f"- {one}" for one in found.missing))
@@ -81,6 +88,27 @@ def _answer(found: Adjudicated, snapshot: Snapshot) -> str:
     )
 
 
+def _accuracy(about: str, by_name: dict[str, Figure], found: Adjudicated) -> list[dict[str, str]]:
+    """One row a shift: both figures, and what they would be were every unsure study positive."""
+    rows = []
+    for label in ("All", *sorted({one.shift for one in found.kinds})):
+        row = {"Shift": label}
+        for measure in ("sensitivity", "specificity"):
+            figure = by_name.get(f"adjudicated-{about}-{measure}-{label}")
+            other = by_name.get(f"adjudicated-{about}-{measure}-{label}-unsure-present", figure)
+            if figure is None or other is None:
+                break
+            row |= {
+                measure.capitalize(): value_of(figure),
+                "95% CI" if measure == "sensitivity" else "95% CI ": figures.interval(figure.lower, figure.upper),
+                "Read" if measure == "sensitivity" else "Read ": figures.counted(figure.of),
+                "If unsure are positive" if measure == "sensitivity" else "If unsure are positive ": value_of(other),
+            }
+        else:
+            rows.append(row)
+    return rows
+
+
 def _progress(found: Adjudicated) -> None:
     cards = (
         ("Drawn", found.drawn, f"of {figures.counted(found.eligible)}"),
@@ -88,10 +116,11 @@ def _progress(found: Adjudicated) -> None:
         ("Not read yet", found.unread, "by anybody"),
         ("Read once", found.read_once, "one to go"),
         ("Readers differ", found.differ, "a third decides"),
-        ("Settled", found.settled, f"{found.minutes_left / 60:.1f} h of reading left"),
+        ("Settled", found.settled, "by two or three"),
     )
     for column, (label, count, remark) in zip(st.columns(len(cards)), cards, strict=True):
         column.metric(label, figures.counted(count), delta=remark, delta_color="off", delta_arrow="off", border=True)
+    st.caption(f"About {found.minutes_left / 60:.1f} hours of reading are left, third persons' reads aside.")
 
 
 def _agreement(one: ReaderAgreement) -> dict[str, str]:
@@ -135,6 +164,7 @@ def _how_to_read(snapshot: Snapshot) -> str:
   images alone; where two differ, a third person reads without knowing that it is the third.
 - Each study that was read stands for all of its kind. The interval draws the unread ones from what the read ones leave
   possible, so a kind with few reads makes it wide.
+- The figures weigh each read by the share drawn (Hajek); their limits come from a Jeffreys posterior of each stratum.
 - **Unsure**: the images do not tell, or readers still differ. It is counted both ways.
 - **Kappa** corrects agreement for chance and misleads where {snapshot.target_plural} are rare; **AC1** stands beside it
   for that. Both are about the two first answers.

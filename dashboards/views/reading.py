@@ -7,6 +7,7 @@ import streamlit as st
 from dashboards import figures, reading_room
 from dashboards.access import require
 from dashboards.components.image_stack import image_stack
+from dashboards.components.page_frame import silent_line
 from dashboards.reading_room import Room
 from shadow.adjudication.desk import AlreadyRead, Answer
 from shadow.adjudication.images import ImagesMissing
@@ -25,6 +26,7 @@ def as_page() -> st.Page:
 def page() -> None:
     """The page as the menu runs it."""
     session = require(*reading_room.READERS)
+    silent_line()
     st.title(QUESTION, anchor=False)
     try:
         room = reading_room.room()

@@ -135,9 +135,28 @@ def adjudicated(studies: Sequence[StudyToAdjudicate], plan: Adjudication | None)
     )
 
 
-def expected_reads(plan: Adjudication, studies: dict[tuple[IndexTest, Report, str], float]) -> float:
-    """Expected reads: two a drawn study. `studies`: how many of each kind and shift are expected."""
-    return 2 * sum(count * plan.share_of(index, report, shift) for (index, report, shift), count in studies.items())
+def expected_reads(
+    plan: Adjudication, positives: dict[str, float], sensitivity: float, specificity: float, prevalence: float
+) -> float:
+    """Expected reads, two a drawn study, where reports are right and every study has a result.
+
+    Args:
+        plan: of the protocol.
+        positives: expected studies with the target condition by shift.
+        sensitivity, specificity: assumed of the model.
+        prevalence: of the target condition among eligible studies, above 0.
+    """
+    drawn = 0.0
+    for shift, present in positives.items():
+        absent = present * (1 - prevalence) / prevalence
+        for index_test, report, studies in (
+            (IndexTest.POSITIVE, Report.PRESENT, present * sensitivity),
+            (IndexTest.NEGATIVE, Report.PRESENT, present * (1 - sensitivity)),
+            (IndexTest.POSITIVE, Report.ABSENT, absent * (1 - specificity)),
+            (IndexTest.NEGATIVE, Report.ABSENT, absent * specificity),
+        ):
+            drawn += studies * plan.share_of(index_test, report, shift)
+    return 2 * drawn
 
 
 def _number(text: str) -> int:

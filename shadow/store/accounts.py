@@ -187,16 +187,24 @@ class Accounts:
         with self._database.read() as connection:
             return connection.execute(select(func.count()).select_from(_ACCOUNT)).scalar_one()
 
+    def all(self) -> tuple[Account, ...]:
+        """Every account, by name."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(_ACCOUNT.c.name, _ACCOUNT.c.role).order_by(_ACCOUNT.c.name)).all()
+        return tuple(Account(row.name, Role(row.role)) for row in rows)
+
     def add(self, *accounts: FirstAccount) -> None:
         """Add accounts, all or none.
 
         Raises:
-            ValueError: a name is empty or too long, or a password too short or too long.
+            ValueError: a name is empty, too long or not printable, or a password too short or too long.
             sqlalchemy.exc.IntegrityError: a name is taken.
         """
         for one in accounts:
             if not 0 < len(one.name) <= LONGEST_NAME:
                 raise ValueError(f"a name has 1 to {LONGEST_NAME} characters")
+            if not one.name.isprintable():
+                raise ValueError("a name has printable characters alone")
             if not SHORTEST_PASSWORD <= len(one.password) <= LONGEST_PASSWORD:
                 raise ValueError(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
         now = to_text(self._clock.now())

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from shadow.assessment.adjudication import expected_reads
 from shadow.assessment.planning import Plan, PlannedCriterion, PlannedGroup, plan_trial
 from shadow.domain.errors import ConfigurationError
 from shadow.protocol.site import read_site
 from shadow.protocol.trial import TrialProtocol, read_trial
-from shadow.protocol.volumes import read_volumes
+from shadow.protocol.volumes import Volume, read_volumes
 
 
-def run_plan(trial_file: Path, volumes_file: Path, sensitivity: float, bad: float, console: Console) -> None:
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """What the plan assumes: the model's sensitivity and specificity, a bad group's sensitivity, the prevalence."""
+
+    sensitivity: float
+    bad: float
+    specificity: float
+    prevalence: float
+
+
+def run_plan(trial_file: Path, volumes_file: Path, assumed: Assumed, console: Console) -> None:
     """Read the files, simulate, print.
 
     Raises:
@@ -26,7 +40,8 @@ def run_plan(trial_file: Path, volumes_file: Path, sensitivity: float, bad: floa
     volumes = read_volumes(volumes_file, sites)
     if not sum(one.positives_per_week for one in volumes):
         raise ConfigurationError(str(volumes_file), "positives_per_week", "adds up to 0; write what the sites expect")
-    print_plan(plan_trial(protocol, sites, volumes, sensitivity, bad), protocol, console)
+    print_plan(plan_trial(protocol, sites, volumes, assumed.sensitivity, assumed.bad), protocol, console)
+    print_reading(protocol, volumes, assumed, console)
 
 
 def print_plan(plan: Plan, protocol: TrialProtocol, console: Console) -> None:
@@ -49,6 +64,27 @@ def print_plan(plan: Plan, protocol: TrialProtocol, console: Console) -> None:
             "before the trial. They still show on the dashboard, and their counts with it.",
             highlight=False,
         )
+
+
+def print_reading(protocol: TrialProtocol, volumes: Sequence[Volume], assumed: Assumed, console: Console) -> None:
+    """How much the readers will have to read; that nobody reads, where the protocol plans none."""
+    if protocol.adjudication is None:
+        console.print("\nThe protocol plans no blinded reading: all figures will be agreement with the reports.")
+        return
+    positives: dict[str, float] = defaultdict(float)
+    for one in volumes:
+        positives[one.shift] += one.positives_per_week
+    reads = expected_reads(
+        protocol.adjudication, positives, assumed.sensitivity, assumed.specificity, assumed.prevalence
+    )
+    hours = reads * protocol.adjudication.minutes_a_read / 60
+    console.print(
+        f"\n[bold]Blinded reading: about {reads:.0f} reads a week[/], two a study, {hours:.1f} hours in all, and a "
+        f"third read where two differ. Assumed: {assumed.prevalence:.0%} of the eligible studies have "
+        f"{protocol.target_condition_plural}, specificity {assumed.specificity:.0%}, "
+        f"{protocol.adjudication.minutes_a_read:g} minutes a read. It takes at least three people.",
+        highlight=False,
+    )
 
 
 def _criteria(plan: Plan, plural: str) -> Table:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import IntegrityError
+from typer.testing import CliRunner
 
+from shadow.cli import app
 from shadow.store.accounts import (
     SESSION_LASTS,
     Account,
@@ -151,3 +153,19 @@ def test_signing_in_refusals_and_revocations_are_told_to_the_audit(tmp_path: Pat
         (AccountAction.SIGNED_IN, "rena"),
         (AccountAction.SESSION_REVOKED, "rena"),
     ]
+
+
+def test_a_person_is_added_by_name_and_role_and_the_password_shown_opens_the_account(tmp_path: Path) -> None:
+    def shadow(*arguments: str) -> tuple[int, str]:
+        found = CliRunner().invoke(app, ["account", *arguments, "--home", str(tmp_path)])
+        return found.exit_code, found.output
+
+    code, output = shadow("add", "dr.brown", "--role", "reviewer")
+    password = output.split("password ")[1].split()[0]
+    accounts = Accounts(tmp_path / "accounts.db")
+    assert code == 0 and accounts.authenticate("dr.brown", password) == Account("dr.brown", Role.REVIEWER)
+    accounts.close()
+    assert shadow("add", "dr.brown", "--role", "signer")[0] == 1
+    assert "choose one of viewer, reviewer, signer, admin" in shadow("add", "x", "--role", "reader")[1]
+    assert "printable" in shadow("add", "two\nlines", "--role", "viewer")[1]
+    assert "dr.brown" in shadow("list")[1]

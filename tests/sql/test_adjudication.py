@@ -64,7 +64,14 @@ def test_a_shift_may_be_read_more_than_the_rest() -> None:
     plan = Adjudication(1, (night, *EVERY))
     assert plan.share_of(IndexTest.NEGATIVE, Report.ABSENT, "Night") == 0.5
     assert plan.share_of(IndexTest.NEGATIVE, Report.ABSENT, "Day") == 1.0
-    assert expected_reads(plan, {(IndexTest.NEGATIVE, Report.ABSENT, "Night"): 100}) == 100
+
+
+def test_the_workload_is_two_reads_a_drawn_study() -> None:
+    """10 positives a week at night among 100 studies: 8 found, 2 missed, 9 flagged, 81 cleared."""
+    shares = {("positive", "present"): 0.25, ("negative", "absent"): 0.1, ("positive", "absent"): 0.5}
+    plan = Adjudication(1, tuple(replace(one, share=shares.get((one.index_test, one.report), 1.0)) for one in EVERY))
+    expected = 2 * (8 * 0.25 + 2 + 9 * 0.5 + 81 * 0.1)
+    assert expected_reads(plan, {"Night": 10.0}, 0.8, 0.9, 0.1) == pytest.approx(expected)
 
 
 def test_the_order_of_reading_says_nothing_of_what_model_and_report_said(tmp_path: Path) -> None:
