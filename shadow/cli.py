@@ -23,9 +23,11 @@ app = typer.Typer(
 trial_app = typer.Typer(help="The trial's protocol.", no_args_is_help=True)
 ledger_app = typer.Typer(help="The append-only, hash-chained ledger.", no_args_is_help=True)
 label_app = typer.Typer(help="How reports become labels.", no_args_is_help=True)
+linkage_app = typer.Typer(help="Reports that found no study, and a person's word on them.", no_args_is_help=True)
 account_app = typer.Typer(help="Who may look at the dashboard, and read blind.", no_args_is_help=True)
 app.add_typer(trial_app, name="trial")
 app.add_typer(account_app, name="account")
+app.add_typer(linkage_app, name="linkage")
 app.add_typer(label_app, name="label")
 app.add_typer(ledger_app, name="ledger")
 
@@ -67,6 +69,29 @@ def account_list(home: HomeOption = DEFAULT_HOME) -> None:
     from shadow.supervision.people import list_accounts
 
     list_accounts(Home(home), Console())
+
+
+@linkage_app.command("list")
+def linkage_list(home: HomeOption = DEFAULT_HOME) -> None:
+    """Print every report without a study, with the studies that may be meant; exit 1 where there is one."""
+    from shadow.supervision.linkage_review import list_unmatched
+
+    raise typer.Exit(list_unmatched(Home(home), Console()))
+
+
+@linkage_app.command("resolve")
+def linkage_resolve(
+    from_key: Annotated[str, typer.Argument(help="The key that is wrong, as `list` prints it.")],
+    to_key: Annotated[str, typer.Argument(help="The key that it stands for.")],
+    reason: Annotated[str, typer.Option(help="Why, without a name or number of a patient; it stays on record.")],
+    what: Annotated[str, typer.Option(help="accession, or patient for a merge that no message told of.")] = "accession",
+    undo: Annotated[bool, typer.Option("--undo", help="Take the correction back.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Say which study a report belongs to; on record with who said it, and never deleted."""
+    from shadow.supervision.linkage_review import resolve
+
+    raise typer.Exit(resolve(Home(home), what, (from_key, to_key), reason, Console(), active=not undo))
 
 
 @label_app.command("explain")

@@ -166,6 +166,19 @@ def _reports(flow: Flow) -> None:
         if reasons:
             why = ", ".join(f"{figures.counted(one.count)} {figures.code_in_words(one.reason)}" for one in reasons)
             st.markdown(f"{what} in quarantine: {why}.")
+    beside = []
+    if flow.orders:
+        beside.append(
+            f"Of {figures.counted(flow.orders)} orders that are due, {figures.counted(flow.orders_without_study)} have "
+            "no study here."
+        )
+    for one in flow.links_corrected:
+        whom = "by messages that merge patients" if one.reason == "adt_merge" else "by a person"
+        beside.append(f"{figures.number_of(one.count, 'link was', 'links were')} corrected {whom}.")
+    if flow.messages_not_used:
+        beside.append(f"{figures.number_of(flow.messages_not_used, 'message was', 'messages were')} of no use here.")
+    if beside:
+        st.markdown(" ".join(beside))
 
 
 def _sum(reasons: tuple[Reason, ...]) -> int:

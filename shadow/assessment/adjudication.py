@@ -143,7 +143,8 @@ def expected_reads(
     Args:
         plan: of the protocol.
         positives: expected studies with the target condition by shift.
-        sensitivity, specificity: assumed of the model.
+        sensitivity: assumed of the model.
+        specificity: assumed of the model.
         prevalence: of the target condition among eligible studies, above 0.
     """
     drawn = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import product
 
 import duckdb
@@ -11,8 +12,11 @@ from shadow.assessment.statistics.reference_error import pending_bounds
 from shadow.domain.project import sql
 
 
-def study_flow(connection: duckdb.DuckDBPyConnection) -> Flow:
-    """The flow of all received studies. `connection` is one on which `linkage.link` has run."""
+def study_flow(connection: duckdb.DuckDBPyConnection, data_until: datetime | None = None) -> Flow:
+    """The flow of all received studies. `connection` is one on which `linkage.link` has run.
+
+    Orders are due a day before `data_until`; without it none is counted.
+    """
     counted = {
         (index_state, reference_state): studies
         for index_state, reference_state, studies in connection.execute(
@@ -24,6 +28,8 @@ def study_flow(connection: duckdb.DuckDBPyConnection) -> Flow:
         boxes.setdefault(box, []).append(Reason(reason, occurrences))
     totals = connection.execute(sql("queries/assessment/totals.sql")).fetchone()
     received, eligible, late_revisions, report_versions, linked, unmatched = totals
+    until = data_until or datetime.min.replace(year=1900, tzinfo=UTC)
+    orders, without_study = connection.execute(sql("queries/assessment/order_counts.sql"), {"until": until}).fetchone()
     return Flow(
         received=received,
         excluded=tuple(boxes.get("excluded", ())),
@@ -40,6 +46,10 @@ def study_flow(connection: duckdb.DuckDBPyConnection) -> Flow:
         reports_unmatched=unmatched,
         messages_quarantined=tuple(boxes.get("message_quarantined", ())),
         instances_quarantined=tuple(boxes.get("instance_quarantined", ())),
+        messages_not_used=sum(one.count for one in boxes.get("message_not_used", ())),
+        links_corrected=tuple(boxes.get("link_corrected", ())),
+        orders=orders,
+        orders_without_study=without_study,
     )
 
 

@@ -13,7 +13,7 @@ import duckdb
 from shadow.domain.project import project_folder, sql
 from shadow.protocol.trial import TrialProtocol
 
-VIEW_ROOMS = ("index_test", "reference_standard", "adjudication")
+VIEW_ROOMS = ("linkage", "index_test", "reference_standard", "adjudication")
 
 
 @dataclass(frozen=True, slots=True)

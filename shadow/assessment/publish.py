@@ -73,7 +73,7 @@ def assess(
     `completion_minutes`: how long a study is quiet before it is complete; the triage replay waits for that too.
     """
     link(connection, protocol)
-    flow = study_flow(connection)
+    flow = study_flow(connection, data_until)
     cohorts = weekly_cohorts(connection, protocol, data_until)
     raised = raised_alarms(connection, stream_of(protocol, model.threshold))
     groups = all_groups(count_groups(connection), cohorts, sites, protocol)

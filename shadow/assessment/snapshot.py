@@ -95,6 +95,9 @@ class Flow:
         reports_unmatched: accessions with a report but no received study.
         messages_quarantined: messages that could not become a report version, by reason.
         instances_quarantined: DICOM instances that could not be read, by reason.
+        messages_not_used: messages that are neither reports, orders nor merges of patients.
+        links_corrected: corrections of linkage that stand, by source (adt_merge, person).
+        orders, orders_without_study: that the protocol admits and that are due; 0 where no site sends orders.
     """
 
     received: int
@@ -109,6 +112,10 @@ class Flow:
     reports_unmatched: int
     messages_quarantined: tuple[Reason, ...]
     instances_quarantined: tuple[Reason, ...]
+    messages_not_used: int = 0
+    links_corrected: tuple[Reason, ...] = ()
+    orders: int = 0
+    orders_without_study: int = 0
 
     def count(self, index_state: IndexState | None = None, reference_state: ReferenceState | None = None) -> int:
         """Eligible studies with these states; None means any."""

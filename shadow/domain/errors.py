@@ -9,6 +9,7 @@
     │   ├── MigrationEdited         a migration file changed after it was applied
     │   ├── VaultLocked             the key file is missing, readable by others, or not the vault's
     │   └── LaneBusy                another process holds this lane of work; try again later
+    ├── LinkageRefused              a person's correction of linkage names keys that are not there, or no reason
     ├── ArchiveUnavailable          a router or PACS does not answer a question; ask again later
     ├── NotEvaluable                one study has no result, for a counted reason; it stays in the denominator
     ├── UnreadableInstance          one DICOM file cannot be read; its neighbours go on
@@ -60,6 +61,10 @@ class VaultLocked(StoreError):
 
 class LaneBusy(StoreError):
     """Another process holds this lane of work."""
+
+
+class LinkageRefused(ShadowError):
+    """A person's correction of linkage cannot be taken."""
 
 
 class ArchiveUnavailable(ShadowError):

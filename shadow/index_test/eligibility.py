@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shadow.index_test.study_header import StudyHeader
-from shadow.protocol.trial import Eligibility, TrialProtocol
+from shadow.protocol.trial import TrialProtocol
 
 
 class ExclusionReason(StrEnum):
@@ -32,14 +32,6 @@ class Exclusion:
     detail: str
 
 
-def description_is_admitted(study_description: str, rules: Eligibility) -> bool:
-    """Whether a Study Description (0008,1030) holds one of the protocol's words and none of those it forbids."""
-    description = study_description.upper()
-    if any(word in description for word in rules.study_description_none):
-        return False
-    return any(word in description for word in rules.study_description_any)
-
-
 def exclusion_of(header: StudyHeader, protocol: TrialProtocol, *, site_is_known: bool) -> Exclusion | None:
     """The first rule of the protocol that the study does not meet, or None where it is eligible."""
     rules = protocol.eligibility
@@ -51,7 +43,7 @@ def exclusion_of(header: StudyHeader, protocol: TrialProtocol, *, site_is_known:
         return Exclusion(ExclusionReason.WRONG_MODALITY, f"no series of {rules.modality}")
     if forbidden is not None:
         return Exclusion(ExclusionReason.STUDY_DESCRIPTION_EXCLUDED, forbidden)
-    if not description_is_admitted(description, rules):
+    if not rules.admits_description(description):
         return Exclusion(ExclusionReason.STUDY_DESCRIPTION_NOT_LISTED, "")
     if header.patient_age_years is None:
         return Exclusion(ExclusionReason.AGE_UNKNOWN, "")

@@ -15,7 +15,6 @@ from shadow.domain.errors import ArchiveUnavailable
 from shadow.domain.identifiers import Pseudonymiser, normalise_accession_number
 from shadow.domain.shift import local_instant
 from shadow.index_test.archive import Archive, ListedStudy
-from shadow.index_test.eligibility import description_is_admitted
 from shadow.index_test.spool import is_uid
 from shadow.protocol.deployment import ArchivePeer
 from shadow.protocol.site import Site
@@ -132,7 +131,7 @@ class Reconciler:
         rules = self.protocol.eligibility
         if study.modalities and rules.modality not in study.modalities:
             return False
-        if not description_is_admitted(study.study_description, rules):
+        if not rules.admits_description(study.study_description):
             return False
         born = study.birth_date
         if born is not None:

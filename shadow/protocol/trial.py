@@ -95,6 +95,13 @@ class Eligibility:
     study_description_none: tuple[str, ...]
     minimum_age_years: int
 
+    def admits_description(self, description: str) -> bool:
+        """Whether words such as (0008,1030) hold one of the protocol's and none of those it forbids."""
+        words = description.upper()
+        if any(one in words for one in self.study_description_none):
+            return False
+        return any(one in words for one in self.study_description_any)
+
 
 @dataclass(frozen=True, slots=True)
 class SeriesChoice:

@@ -14,22 +14,34 @@ from datetime import datetime
 from pathlib import Path
 
 from shadow.domain.errors import ConfigurationError, MalformedMessage
-from shadow.domain.hl7 import parse_message, sending_facility, split_messages
+from shadow.domain.hl7 import Message, parse_message, sending_facility, split_messages
 from shadow.domain.identifiers import Pseudonymiser, normalise_accession_number
 from shadow.protocol.site import Site
-from shadow.protocol.trial import TrialProtocol
+from shadow.protocol.trial import Eligibility, TrialProtocol
 from shadow.reference_standard.fhir import diagnostic_reports
 from shadow.reference_standard.label import Label, read_label
 from shadow.reference_standard.label_rule import LabelRule, load_rule
+from shadow.reference_standard.order import ORDER_TYPES, ParsedOrder, parse_orders
+from shadow.reference_standard.patient_merge import MERGES, PatientMerge, parse_merges
 from shadow.reference_standard.report import ParsedReport, UnusableReport, parse_reports
 from shadow.reference_standard.report_table import table_reports
 from shadow.store.blobs import Blobs
 from shadow.store.drop_folder import DropFolder
-from shadow.store.events import Audited, Event, Kind, LabelRead, ReportVersion
+from shadow.store.events import (
+    Audited,
+    Event,
+    Kind,
+    LabelRead,
+    LinkCorrected,
+    LinkOf,
+    OrderReceived,
+    ReportVersion,
+)
 from shadow.store.journal import Cursor, JournalReader, Record
 from shadow.store.ledger import Ledger
 
 QUARANTINED = "message_quarantined"
+NOT_USED = "message_not_used"
 REPLACED = "characters_replaced"
 CURSOR = "reports.cursor"
 FILE_SUFFIXES = (".json", ".ndjson", ".csv", ".parquet")
@@ -73,6 +85,7 @@ class Reception:
     blobs: Blobs
     rule: LabelRule
     target_condition: str
+    eligibility: Eligibility | None = None
 
     def events_of(self, record: Record) -> list[Event]:
         """The events of one journal record; never none, so that every message is in a counted state."""
@@ -86,7 +99,11 @@ class Reception:
 
     def _events_of_message(self, octets: bytes, received_at: datetime) -> list[Event]:
         try:
-            read = self._read(octets)
+            site, message = self._opened(octets)
+            others = self._events_beside_reports(octets, site, message, received_at)
+            if others is not None:
+                return others
+            read = self._read(site, message)
         except MalformedMessage as malformed:
             return [_quarantined(octets, malformed.reason)]
         except Exception as error:  # noqa: BLE001 - one message must not hold up those behind it
@@ -122,13 +139,64 @@ class Reception:
             raise MalformedMessage("no_report_table", "the site file does not say how tables are read")
         return table_reports(content, site.report_table, site.time_zone)
 
-    def _read(self, octets: bytes) -> _ReadMessage:
-        """What a message says, without a store: whatever goes wrong here is the message's fault."""
+    def _events_beside_reports(
+        self, octets: bytes, site: Site, message: Message, received_at: datetime
+    ) -> list[Event] | None:
+        """Orders, merges of patients, and ADT messages of no use here; None for everything that may be a report."""
+        header = message.segments[0]
+        kind, trigger = message.value(header, 9).upper(), message.value(header, 9, 2).upper()
+        if kind == "ADT" and trigger in MERGES:
+            return [self._merged(octets, site, one, received_at) for one in parse_merges(message)]
+        if kind in ORDER_TYPES:
+            return [self._ordered(octets, site, one, received_at) for one in parse_orders(message, site.time_zone)]
+        if kind == "ADT":
+            digest = _sha256(octets)
+            return [Audited(f"message:{digest[:32]}", _ACTOR, NOT_USED, digest, "adt_without_merge")]
+        return None
+
+    def _merged(self, octets: bytes, site: Site, merge: PatientMerge, known_at: datetime) -> Event:
+        from_key, to_key = (
+            self.pseudonymiser.patient_key(site.accession_issuer, one)
+            for one in (merge.from_patient_id, merge.to_patient_id)
+        )
+        return LinkCorrected(
+            what=LinkOf.PATIENT,
+            site=site.identifier,
+            from_key=from_key,
+            to_key=to_key,
+            active=True,
+            source="adt_merge",
+            actor=_ACTOR,
+            reason="merged",
+            origin=_sha256(octets)[:32],
+            known_at=known_at,
+        )
+
+    def _ordered(self, octets: bytes, site: Site, order: ParsedOrder | UnusableReport, received_at: datetime) -> Event:
+        if isinstance(order, UnusableReport):
+            return _quarantined(octets, order.reason, order.group)
+        normalised = normalise_accession_number(site.accession_rule, order.accession_number)
+        patient_id = order.patient_id
+        return OrderReceived(
+            order_key=f"{_sha256(octets)[:32]}:{order.number}",
+            site=site.identifier,
+            accession_key=self.pseudonymiser.accession_key(site.accession_issuer, normalised),
+            patient_key=self.pseudonymiser.patient_key(site.accession_issuer, patient_id) if patient_id else None,
+            state=order.state.value,
+            admitted=self.eligibility is not None and self.eligibility.admits_description(order.procedure),
+            planned_at=order.planned_at,
+            received_at=received_at,
+        )
+
+    def _opened(self, octets: bytes) -> tuple[Site, Message]:
         facility = sending_facility(octets)
         site = next((one for one in self.sites if facility in one.sending_facilities), None)
         if site is None:
             raise MalformedMessage("unknown_sending_facility", "no site file lists MSH-4")
-        message = parse_message(octets, site.default_character_set)
+        return site, parse_message(octets, site.default_character_set)
+
+    def _read(self, site: Site, message: Message) -> _ReadMessage:
+        """What a message says, without a store: whatever goes wrong here is the message's fault."""
         parsed = parse_reports(message, site.time_zone)
         return _ReadMessage(
             site=site,
@@ -206,7 +274,7 @@ def reception_of(
         raise ConfigurationError(
             "trial file", "reference.label_rule", f"reads '{rule.target_condition}', not the target condition"
         )
-    return Reception(sites, pseudonymiser, blobs, rule, protocol.target_condition)
+    return Reception(sites, pseudonymiser, blobs, rule, protocol.target_condition, protocol.eligibility)
 
 
 def drain_reports(

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from shadow.domain.errors import MalformedMessage
 from shadow.domain.hl7 import Message, Segment
 from shadow.domain.shift import local_instant
+from shadow.reference_standard.patient_merge import patient_identifier
 from shadow.reference_standard.result_status import (
     ObservationResultStatus,
     ResultStatus,
@@ -199,13 +200,8 @@ def _text_lines(message: Message, group: _Group) -> list[str]:
 
 
 def _patient_id(message: Message) -> str | None:
-    """PID-3: the medical record number (CX.5 `MR`) where one is marked as such, else the first identifier."""
     segment = message.first("PID")
-    if segment is None:
-        return None
-    identifiers = message.repetitions(segment, 3)
-    marked = (message.component(one) for one in identifiers if message.component(one, 5).upper() == "MR")
-    return next(marked, "") or message.component(identifiers[0]) or None
+    return (patient_identifier(message, segment, 3) or None) if segment else None
 
 
 def _patient_class(message: Message) -> str | None:

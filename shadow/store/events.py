@@ -30,6 +30,8 @@ class Kind(StrEnum):
     VENDOR_RESULT = "vendor_result"
     REPORT_VERSION = "report_version"
     LABEL = "label"
+    LINK = "link"
+    IMAGING_ORDER = "imaging_order"
     ADJUDICATION = "adjudication"
     ARCHIVE_STUDY = "archive_study"
     ALARM = "alarm"
@@ -365,6 +367,82 @@ class LabelRead:
     def key(self) -> str:
         """One label a report version, condition and rule."""
         return f"{self.report_key}:{self.target_condition}:{self.rule}"
+
+    @property
+    def subject(self) -> str:
+        """The accession, by its pseudonym."""
+        return self.accession_key
+
+
+class LinkOf(StrEnum):
+    """Whose keys a correction of linkage joins."""
+
+    PATIENT = "patient"
+    ACCESSION = "accession"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCorrected:
+    """What stands under one key belongs to another: a merge of patients, or a person's word on an accession.
+
+    Attributes:
+        from_key, to_key: keyed pseudonyms.
+        active: False takes the correction back. The newest word on a pair counts.
+        source: `adt_merge`, or `person`.
+        actor: the process or the person's name. reason: stable code, or a person's words without an identifier.
+        origin: digest of the message, or the instant of the decision: a retry is the same entry.
+        known_at: the trial's clock.
+    """
+
+    KIND: ClassVar[Kind] = Kind.LINK
+    what: LinkOf
+    site: str
+    from_key: str
+    to_key: str
+    active: bool
+    source: str
+    actor: str
+    reason: str
+    origin: str
+    known_at: datetime
+
+    @property
+    def key(self) -> str:
+        """One event a pair and origin."""
+        return f"{self.what}:{self.from_key}:{self.to_key}:{self.origin}"
+
+    @property
+    def subject(self) -> str:
+        """The key that moved."""
+        return self.from_key
+
+
+@dataclass(frozen=True, slots=True)
+class OrderReceived:
+    """An imaging order of a site that sends them: for the denominator, never for eligibility.
+
+    Attributes:
+        order_key: `<message sha256, 32 characters>:<number of the order within it>`.
+        state: active, cancelled or unknown, by ORC-1 and ORC-5.
+        admitted: whether the ordered procedure's words are ones that the protocol admits.
+        planned_at: when the examination is, or was, to be; None where the message says none.
+        received_at: the trial's clock.
+    """
+
+    KIND: ClassVar[Kind] = Kind.IMAGING_ORDER
+    order_key: str
+    site: str
+    accession_key: str
+    patient_key: str | None
+    state: str
+    admitted: bool
+    planned_at: datetime | None
+    received_at: datetime
+
+    @property
+    def key(self) -> str:
+        """One event a message and order."""
+        return self.order_key
 
     @property
     def subject(self) -> str:

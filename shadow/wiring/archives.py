@@ -49,7 +49,6 @@ def backfill_site(trial: Trial, site: str, days: tuple[date, ...]) -> Iterator[t
         ArchiveUnavailable: the archive does not answer; what was fetched before is here.
     """
     from shadow.index_test.backfill import Backfill
-    from shadow.index_test.eligibility import description_is_admitted
     from shadow.store.events import Kind
 
     found, peer = _site_and_peer(trial, site)
@@ -67,9 +66,7 @@ def backfill_site(trial: Trial, site: str, days: tuple[date, ...]) -> Iterator[t
         for day in days:
             for study in list(archive.studies_of(day, rules.modality)):
                 key = pseudonymiser.study_key(study.study_instance_uid)
-                if description_is_admitted(study.study_description, rules) and not ledger.known(
-                    Kind.STUDY, [f"{key}:r1"]
-                ):
+                if rules.admits_description(study.study_description) and not ledger.known(Kind.STUDY, [f"{key}:r1"]):
                     yield key, backfill.fetch(archive, study.study_instance_uid)
 
 

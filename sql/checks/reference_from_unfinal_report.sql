@@ -2,6 +2,6 @@
 select accession_report.accession_key
 from accession_report
 inner join report_version on report_version.report_key = accession_report.first_final_report_key
-    and report_version.accession_key = accession_report.accession_key
+    and report_version.accession_key = accession_report.first_final_accession_key
 where not report_version.final or report_version.result_status not in ('F', 'C')
 order by accession_report.accession_key;

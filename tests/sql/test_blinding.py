@@ -17,7 +17,12 @@ def _tables(path: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("room", "forbidden"),
-    [("index_test", REFERENCE_TABLES), ("reference_standard", INDEX_TEST_TABLES)],
+    [
+        ("index_test", REFERENCE_TABLES),
+        ("reference_standard", INDEX_TEST_TABLES),
+        ("adjudication", INDEX_TEST_TABLES | REFERENCE_TABLES - {"adjudication"}),
+        ("views/linkage", INDEX_TEST_TABLES | REFERENCE_TABLES),
+    ],
 )
 def test_no_statement_of_one_side_names_a_table_of_the_other(room: str, forbidden: set[str]) -> None:
     files = list(SQL.rglob(f"{room}/*.sql"))

@@ -84,6 +84,9 @@ class Bench:
             limit=limit,
         )
 
+    def patient_keys(self, *patient_ids: str) -> dict[str, str]:
+        return {one: KEYED.patient_key(SITES[0].accession_issuer, one) for one in patient_ids}
+
     def rows(self, kind: Kind) -> list[Row]:
         return [row for row in self.ledger.since(0) if row.kind == kind]
 
@@ -162,7 +165,7 @@ def test_reading_the_whole_journal_again_changes_nothing(bench: Bench) -> None:
         (message(facility="ELSEWHERE"), "unknown_sending_facility"),
         (message(accession=""), "no_accession_number"),
         (message(text=""), "no_text"),
-        (message().replace(b"ORU^R01^ORU_R01", b"ADT^A01"), "not_oru"),
+        (message().replace(b"ORU^R01^ORU_R01", b"MDM^T02"), "not_oru"),
         (message().replace(b"|P|2.5.1", b"|T|2.5.1"), "not_production"),
     ],
 )

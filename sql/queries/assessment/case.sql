@@ -3,6 +3,8 @@
 -- $not_mentioned: what a final report without a mention says (absent | indeterminate), from the protocol.
 -- index_state: positive | negative | late | failed | awaiting; null where the study is excluded.
 -- reference_state: present | absent | indeterminate | pending; null where the study is excluded.
+-- latest_reference_state: the same by the latest final version, null while pending; a sensitivity analysis.
+-- not_mentioned: whether the first final report says nothing of the condition, whatever the policy makes of it.
 with joined as (
     select
         primary_study.*,
@@ -20,7 +22,11 @@ with joined as (
         accession_report.first_reported_at,
         accession_report.first_final_reported_at,
         accession_report.patient_class,
-        if(first_final_label.state = 'not_mentioned', $not_mentioned, first_final_label.state) as label_state
+        first_final_label.state as read_state,
+        if(first_final_label.state = 'not_mentioned', $not_mentioned, first_final_label.state) as label_state,
+        if(
+            first_final_label.latest_state = 'not_mentioned', $not_mentioned, first_final_label.latest_state
+        ) as latest_label_state
     from primary_study
     left join index_result on index_result.study_key = primary_study.study_key
         and index_result.model = $model
@@ -59,6 +65,8 @@ select
     exclusion_reason,
     index_state,
     reference_state,
+    if(reference_state = 'pending', null, latest_label_state) as latest_reference_state,
+    coalesce(read_state = 'not_mentioned', false) as not_mentioned,
     failure_reason,
     case
         when reference_state is distinct from 'pending' then null

@@ -19,6 +19,14 @@ with boxed as (
     select 'instance_quarantined', detail
     from audit
     where action = 'instance_quarantined'
+    union all
+    select 'message_not_used', detail
+    from audit
+    where action = 'message_not_used'
+    union all
+    select 'link_corrected', link.source
+    from standing_link
+    inner join link using (seq)
 )
 
 select box, reason, count(*) as occurrences

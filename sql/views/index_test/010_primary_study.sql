@@ -1,4 +1,5 @@
 -- grain: one row a study, by its revision 1 (what the model would have had). Later revisions are only counted.
+-- patient_key: under which the patient is known now; merges of patients (ADT^A40) move it.
 create view primary_study as
 with later as (
     select study_key, count(*) as later_revisions
@@ -9,7 +10,7 @@ with later as (
 select
     study.study_key,
     study.seq as study_seq,
-    study.patient_key,
+    coalesce(patient_alias.to_key, study.patient_key) as patient_key,
     study.accession_key,
     study.site,
     study.scanner,                  -- by station_name (0008,1010) and the site file
@@ -29,5 +30,6 @@ select
 from study
 left join exclusion using (study_key, revision)
 left join later using (study_key)
+left join patient_alias on patient_alias.from_key = study.patient_key
 where study.revision = 1
 order by study.seq;

@@ -8,7 +8,9 @@ with named as (
     union all by name
     select primary_study.study_key, vendor_result.* exclude (study_key)
     from vendor_result
-    inner join primary_study using (accession_key)
+    left join accession_alias on accession_alias.from_key = vendor_result.accession_key
+    inner join primary_study
+        on primary_study.accession_key = coalesce(accession_alias.to_key, vendor_result.accession_key)
     where vendor_result.study_key is null
 )
 

@@ -1,0 +1,56 @@
+"""`shadow linkage`: shows what could not be linked, and takes a person's word."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import datetime
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from shadow.domain.home import Home
+from shadow.store.events import LinkOf
+from shadow.wiring.linking import correct_link, unmatched_reports
+from shadow.wiring.trial import open_trial
+
+
+def list_unmatched(home: Home, console: Console) -> int:
+    """Print every report without a study. Exit code 0 where there is none, else 1."""
+    found = unmatched_reports(open_trial(home))
+    if not found:
+        console.print("Every report has its study.")
+        return 0
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("Site", "Report's accession", "Status", "Reported", "May be meant: study's accession", "Scanner"):
+        table.add_column(name)
+    table.add_column("Acquired")
+    for one in found:
+        table.add_row(
+            one.site,
+            one.report_accession,
+            f"{one.status} ({one.versions})",
+            _instant(one.reported_at),
+            one.study_accession or "none of this patient",
+            one.scanner or "",
+            _instant(one.acquired_at),
+        )
+    console.print(table)
+    reports = len({one.report_accession for one in found})
+    console.print(
+        f"{reports} of the reports have no study. Where you know better: "
+        "shadow linkage resolve REPORT_ACCESSION STUDY_ACCESSION --reason WHY"
+    )
+    return 1
+
+
+def resolve(home: Home, what: str, keys: tuple[str, str], reason: str, console: Console, *, active: bool) -> int:
+    """Record a person's word; the operating system's account is the actor."""
+    correct_link(open_trial(home), LinkOf(what), *keys, actor=getpass.getuser(), reason=reason, active=active)
+    word = "now stands for" if active else "no longer stands for"
+    console.print(f"{keys[0]} {word} {keys[1]}. The next assessment counts it so.", highlight=False)
+    return 0
+
+
+def _instant(at: datetime | None) -> str:
+    return "" if at is None else f"{at:%Y-%m-%d %H:%M}"
