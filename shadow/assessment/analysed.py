@@ -27,6 +27,8 @@ class AnalysedCases:
         found: positive result in time; failures, late and missing results are not found (intention to diagnose).
         evaluable: has a result in time. answered: has a result at all.
         present, absent, pending: what the first final report says. All are False where it is indeterminate.
+        indeterminate: what it says cannot be told. not_mentioned: it says nothing of the condition.
+        latest_present, latest_absent: what the latest final version says.
         score: NaN without one. summary: of the model's input, NaN without one.
         age_years, thickness_mm, kvp: NaN where unknown. kernel: empty where unknown.
         week: since the window's first week. closed: whether the week is closed.
@@ -48,6 +50,10 @@ class AnalysedCases:
     present: Booleans
     absent: Booleans
     pending: Booleans
+    indeterminate: Booleans
+    not_mentioned: Booleans
+    latest_present: Booleans
+    latest_absent: Booleans
     score: Floats
     summary: Floats
     age_years: Floats
@@ -92,6 +98,10 @@ def analysed_cases(
         present=reference_state == ReferenceState.PRESENT.value,
         absent=reference_state == ReferenceState.ABSENT.value,
         pending=reference_state == ReferenceState.PENDING.value,
+        indeterminate=reference_state == ReferenceState.INDETERMINATE.value,
+        not_mentioned=np.asarray(columns["not_mentioned"], dtype=bool),
+        latest_present=_texts(columns["latest_reference_state"]) == ReferenceState.PRESENT.value,
+        latest_absent=_texts(columns["latest_reference_state"]) == ReferenceState.ABSENT.value,
         score=_floats(columns["score"]),
         summary=_vectors(columns["input_summary"]),
         age_years=_floats(columns["patient_age_years"]),

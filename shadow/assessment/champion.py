@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from shadow.protocol.analysis import AgeBand, Analysis
 
 FOUND = "What the AI finds and clears"
 MEANS = "What a result means"
+READ = "The same, were the reports read otherwise"
 RANKS = "How well the score ranks"
 METHODS = {
     "logit-t": "ratio estimator, patients as clusters, logit-t",
@@ -51,7 +53,44 @@ def champion_figures(cases: AnalysedCases, analysis: Analysis) -> tuple[Figure, 
         _clustered("specificity", "Specificity, a failure raises no alert", cases, absent, no_alert),
         _clustered("specificity_worst", "Specificity, a failure counts as a false alert", cases, absent, cleared),
     ]
-    return (*figures, *_meanings(table, analysis), *_areas(cases))
+    return (*figures, *_read_otherwise(cases), *_meanings(table, analysis), *_areas(cases))
+
+
+def _read_otherwise(cases: AnalysedCases) -> list[Figure]:
+    """What the protocol decided about reports, decided the other way: latest version, doubt, silence."""
+    cleared = ~cases.found
+    unsaid_in_doubt = cases.not_mentioned & cases.indeterminate
+    rows = (
+        ("sensitivity_latest", "Sensitivity, by the latest final version", cases.latest_present, cases.found),
+        ("specificity_latest", "Specificity, by the latest final version", cases.latest_absent, cleared),
+        (
+            "sensitivity_doubt_present",
+            "Sensitivity, doubtful reports counted as present",
+            cases.present | (cases.indeterminate & ~cases.not_mentioned),
+            cases.found,
+        ),
+        (
+            "specificity_doubt_absent",
+            "Specificity, doubtful reports counted as absent",
+            cases.absent | (cases.indeterminate & ~cases.not_mentioned),
+            cleared,
+        ),
+        (
+            "specificity_said",
+            "Specificity, reports that say it is absent only",
+            cases.absent & ~cases.not_mentioned,
+            cleared,
+        ),
+        (
+            "specificity_unsaid_absent",
+            "Specificity, reports that do not mention it counted as absent",
+            cases.absent | unsaid_in_doubt,
+            cleared,
+        ),
+    )
+    return [
+        replace(_clustered(identifier, name, cases, of, right), section=READ) for identifier, name, of, right in rows
+    ]
 
 
 def _clustered(identifier: str, name: str, cases: AnalysedCases, of: Booleans, right: Booleans) -> Figure:

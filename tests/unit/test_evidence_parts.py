@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from shadow.assessment.analysed import AnalysedCases
+from shadow.assessment.champion import champion_figures
 from shadow.assessment.comparison import ChallengerAnswers, compare
 from shadow.assessment.cusum import limit_for, risk_adjusted_paths
 from shadow.assessment.input_drift import input_drift
 from shadow.assessment.score_calibration import score_calibration, threshold_what_if
 from shadow.assessment.snapshot import Group, MaturedCounts, Proportion, Verdict
 from shadow.assessment.worklist import replay
-from shadow.protocol.analysis import ExpectedSensitivity, RiskAdjustedCusum
+from shadow.protocol.analysis import Analysis, ExpectedSensitivity, RiskAdjustedCusum
 from shadow.protocol.trial import ModelUnderTrial, Role, read_trial
 
 PROTOCOL = read_trial(Path(__file__).parents[2] / "configs" / "trials" / "demo-head-ct.toml")
@@ -38,6 +39,7 @@ def cases(size: int, **given: object) -> AnalysedCases:
         "patient": np.array([f"P{n}" for n in range(size)], dtype=object),
         "site": text("riverside"), "scanner": text("riverside-ct-1"), "shift": text("Day"),
         "found": no, "evaluable": yes, "answered": yes, "present": no, "absent": yes, "pending": no,
+        "indeterminate": no, "not_mentioned": no, "latest_present": no, "latest_absent": yes,
         "score": nothing, "summary": np.empty((size, 0)), "age_years": np.full(size, 60.0),
         "thickness_mm": np.full(size, 5.0), "kvp": np.full(size, 120.0), "kernel": text("H30"),
         "week": (day // 7).astype(np.int64), "closed": yes, "index_day": day, "age_days": 400 - day,
@@ -182,3 +184,26 @@ def test_the_cusum_expects_what_the_protocol_says_of_each_age() -> None:
     assert path.run_length >= 200 > path.run_length_worse
     assert limit_for(0.2, 2.0, 200.0) == path.limit
     assert risk_adjusted_paths(given, [ALL], None) == ()
+
+
+def test_what_the_protocol_decided_about_reports_is_also_shown_decided_otherwise() -> None:
+    """Six studies: found, missed, doubtful and flagged, doubtful and not, silent and cleared, found by a correction."""
+    given = cases(
+        6,
+        present=flags("110000"),
+        absent=flags("000011"),
+        found=flags("101001"),
+        indeterminate=flags("001100"),
+        not_mentioned=flags("000010"),
+        latest_present=flags("110001"),
+        latest_absent=flags("000010"),
+    )
+    found = {one.identifier: (one.count, one.of) for one in champion_figures(given, Analysis())}
+    assert found["sensitivity"] == (1, 2) and found["specificity"] == (1, 2)
+    assert found["sensitivity_latest"] == (2, 3) and found["specificity_latest"] == (1, 1)
+    assert found["sensitivity_doubt_present"] == (2, 4)
+    assert found["specificity_doubt_absent"] == (2, 4)
+    assert found["specificity_said"] == (0, 1)
+    silent_is_doubt = replace(given, absent=flags("000001"), indeterminate=flags("001110"))
+    found = {one.identifier: (one.count, one.of) for one in champion_figures(silent_is_doubt, Analysis())}
+    assert found["specificity_unsaid_absent"] == (1, 2)

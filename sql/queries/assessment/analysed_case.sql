@@ -12,6 +12,8 @@ select
     shift,
     index_state,
     reference_state,
+    latest_reference_state,
+    not_mentioned,
     score,
     input_summary,
     patient_age_years,
