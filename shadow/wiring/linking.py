@@ -57,9 +57,8 @@ def correct_link(
         raise LinkageRefused("both keys are the same; name the key that is wrong first, then the right one")
     for key in (from_key, to_key):
         if not key.startswith(letter) or len(key) != 21:
-            raise LinkageRefused(
-                f"'{key}' is no key of {'an accession' if what is LinkOf.ACCESSION else 'a patient'}; copy one that `shadow linkage list` prints"
-            )
+            name = "an accession" if what is LinkOf.ACCESSION else "a patient"
+            raise LinkageRefused(f"'{key}' is no key of {name}; copy one that `shadow linkage list` prints")
     if not reason.strip():
         raise LinkageRefused("the reason is empty; write why, without a name or number of a patient")
     with trial.open_ledger() as ledger:
