@@ -24,10 +24,12 @@ trial_app = typer.Typer(help="The trial's protocol.", no_args_is_help=True)
 ledger_app = typer.Typer(help="The append-only, hash-chained ledger.", no_args_is_help=True)
 label_app = typer.Typer(help="How reports become labels.", no_args_is_help=True)
 linkage_app = typer.Typer(help="Reports that found no study, and a person's word on them.", no_args_is_help=True)
+quarantine_app = typer.Typer(help="Messages of the report feed that could not be used.", no_args_is_help=True)
 account_app = typer.Typer(help="Who may look at the dashboard, and read blind.", no_args_is_help=True)
 app.add_typer(trial_app, name="trial")
 app.add_typer(account_app, name="account")
 app.add_typer(linkage_app, name="linkage")
+app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(label_app, name="label")
 app.add_typer(ledger_app, name="ledger")
 
@@ -92,6 +94,26 @@ def linkage_resolve(
     from shadow.supervision.linkage_review import resolve
 
     raise typer.Exit(resolve(Home(home), what, (from_key, to_key), reason, Console(), active=not undo))
+
+
+@quarantine_app.command("list")
+def quarantine_list(home: HomeOption = DEFAULT_HOME) -> None:
+    """Print every message in quarantine by its digest, with the reason; exit 1 where there is one."""
+    from shadow.supervision.quarantine_review import list_quarantined
+
+    raise typer.Exit(list_quarantined(Home(home), Console()))
+
+
+@quarantine_app.command("replay")
+def quarantine_replay(
+    message: Annotated[str, typer.Argument(help="The beginning of its digest, as `list` prints it.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Every message in quarantine.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Read a message again from the journal, once the cause is mended; it keeps the instant of its arrival."""
+    from shadow.supervision.quarantine_review import replay_quarantined
+
+    raise typer.Exit(replay_quarantined(Home(home), message, Console(), everything=everything))
 
 
 @label_app.command("explain")

@@ -24,8 +24,8 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from shadow.adapters.dicom_stream import SECONDS_FOR_A_PDU, HardServer
-from shadow.adapters.dicom_tls import client_context, server_context
 from shadow.adapters.instance_counts import InstanceCounts
+from shadow.adapters.mutual_tls import client_context, server_context
 from shadow.adapters.receiver_processes import HelperProcesses
 from shadow.adapters.storage_commitment import CommitmentDesk
 from shadow.domain.clock import Clock
@@ -98,7 +98,7 @@ class StorageScp:
         self._sheds = settings.on_full is OnFull.SHED
         _configure_pynetdicom()
         self._entity = _application_entity(settings, calling_ae_titles)
-        tls = server_context(settings.tls, home) if settings.tls else None
+        tls = server_context(settings.tls, home, "receiver.tls") if settings.tls else None
         handlers: list[tuple[Any, Callable[[Any], Any]]] = [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_REJECTED, self._rejected),
@@ -329,7 +329,7 @@ def commitment_desk(settings: Receiver, home: Path) -> CommitmentDesk | None:
     """Who takes requests for storage commitment; nobody where the deployment names no peer."""
     if not settings.commitment_peers:
         return None
-    tls = client_context(settings.tls, home) if settings.tls else None
+    tls = client_context(settings.tls, home, "receiver.tls") if settings.tls else None
     return CommitmentDesk(settings.ae_title, settings.commitment_peers, home / "spool", tls)
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 import logging
 import signal
-from collections.abc import Callable, Sequence
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +28,8 @@ _READ_BYTES = 1 << 18
 _BACKLOG = 256
 _MAXIMUM_CONNECTIONS = 64
 _STOP_SECONDS = 1.5
+_HANDSHAKE_SECONDS = 10.0
+_ACCEPT_AGAIN_SECONDS = 0.5
 _LOGGER = logging.getLogger("shadow.reports")
 
 
@@ -37,6 +42,7 @@ class Counts:
     oversize: int = 0
     connections: int = 0
     bytes_outside_frames: int = 0
+    refused_connections: int = 0
 
 
 class _GroupCommit:
@@ -96,13 +102,13 @@ class MllpServer:
 
     port: int
     counts: Counts
-    _server: asyncio.Server
+    _door: _Door
     _commits: _GroupCommit
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def close(self) -> None:
         """Stop listening, let the commit under way end, and drop the connections; within about 2 seconds."""
-        self._server.close()
+        self._door.close()
         await self._commits.close()
         # One turn of the loop for the acknowledgements of that last commit.
         await asyncio.sleep(0.05)
@@ -120,6 +126,8 @@ async def serve_mllp(
     *,
     maximum_message_bytes: int,
     idle_seconds: float,
+    allowed_addresses: Sequence[str] = (),
+    tls: ssl.SSLContext | None = None,
 ) -> MllpServer:
     """Listen for MLLP connections.
 
@@ -130,6 +138,8 @@ async def serve_mllp(
         clock: gives `received_at`, the instant at which a message's last byte was read.
         maximum_message_bytes: a longer message is skipped and answered with AR.
         idle_seconds: a connection that is silent for so long is closed.
+        allowed_addresses: networks that may connect; empty lets any. Others are closed before a byte is read.
+        tls: what is asked of those who connect; None where the network itself is trusted.
 
     Raises:
         OSError: the port is taken.
@@ -137,6 +147,7 @@ async def serve_mllp(
     counts = Counts()
     commits = _GroupCommit(journal)
     connections: set[asyncio.Task[None]] = set()
+    networks = [ipaddress.ip_network(one) for one in allowed_addresses]
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -144,19 +155,89 @@ async def serve_mllp(
         connections.add(task)
         task.add_done_callback(connections.discard)
         try:
-            if len(connections) > _MAXIMUM_CONNECTIONS:
-                _LOGGER.warning("connection refused reason=too_many count=%d", len(connections))
-                return
             counts.connections += 1
             await _converse(reader, writer, commits, clock, counts, maximum_message_bytes, idle_seconds)
-        except (TimeoutError, ConnectionError, asyncio.CancelledError):
+        except (TimeoutError, OSError, asyncio.CancelledError):
             # The sender left, fell silent, or we stop: what was not acknowledged, it sends again.
             pass
         finally:
             writer.close()
 
-    server = await asyncio.start_server(connected, host, port, limit=_READ_BYTES, backlog=_BACKLOG)
-    return MllpServer(server.sockets[0].getsockname()[1], counts, server, commits, connections)
+    def refused(reason: str) -> None:
+        counts.refused_connections += 1
+        _LOGGER.warning("connection refused reason=%s count=%d", reason, counts.refused_connections)
+
+    def refusal(address: str) -> str | None:
+        if networks and not any(ipaddress.ip_address(address) in one for one in networks):
+            return "address"
+        return "too_many" if len(connections) + len(door.opening) >= _MAXIMUM_CONNECTIONS else None
+
+    door = _Door(_listening_socket(host, port), connected, refusal, refused, tls)
+    return MllpServer(door.port, counts, door, commits, connections)
+
+
+def _listening_socket(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+
+
+class _Door:
+    """Accepts connections: an address is looked at before a byte is read, and handshakes hold nobody up."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        connected: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+        refusal: Callable[[str], str | None],
+        refused: Callable[[str], None],
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        listener.setblocking(False)
+        self.port: int = listener.getsockname()[1]
+        self.opening: set[asyncio.Task[None]] = set()
+        self._listener, self._connected, self._tls = listener, connected, tls
+        self._refusal, self._refused = refusal, refused
+        self._accepting = asyncio.create_task(self._accept())
+
+    def close(self) -> None:
+        """Accept nobody any more."""
+        for task in (self._accepting, *self.opening):
+            task.cancel()
+        self._listener.close()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, peer = await loop.sock_accept(self._listener)
+            except OSError as error:  # too many open files: wait for some to close
+                _LOGGER.warning("accept failed errno=%s", error.errno)
+                await asyncio.sleep(_ACCEPT_AGAIN_SECONDS)
+                continue
+            reason = self._refusal(peer[0])
+            if reason is not None:
+                connection.close()
+                self._refused(reason)
+                continue
+            task = asyncio.create_task(self._open(connection))
+            self.opening.add(task)
+            task.add_done_callback(self.opening.discard)
+
+    async def _open(self, connection: socket.socket) -> None:
+        """Shake hands where TLS is asked for, and hand the streams over."""
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> asyncio.StreamReaderProtocol:
+            reader = asyncio.StreamReader(limit=_READ_BYTES, loop=loop)
+            return asyncio.StreamReaderProtocol(reader, self._connected, loop=loop)
+
+        try:
+            timeout = _HANDSHAKE_SECONDS if self._tls is not None else None
+            await loop.connect_accepted_socket(protocol, connection, ssl=self._tls, ssl_handshake_timeout=timeout)
+        except ssl.SSLError as error:
+            self._refused(f"tls:{(error.reason or 'handshake').lower()}")
+        except (OSError, asyncio.CancelledError):
+            self._refused("connection_lost")
 
 
 async def _converse(
@@ -206,7 +287,15 @@ async def _take(frame: Frame, commits: _GroupCommit, clock: Clock, counts: Count
     return Acknowledgement.ACCEPT
 
 
-def run_report_listener(settings: ReportListener, folder: Path, clock: Clock, ready: Callable[[], None]) -> None:
+def run_report_listener(
+    settings: ReportListener,
+    folder: Path,
+    clock: Clock,
+    ready: Callable[[], None],
+    *,
+    key: bytes | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> None:
     """Listen until SIGTERM or SIGINT; returns within 2 seconds of it. Call it in the main thread.
 
     Args:
@@ -214,16 +303,24 @@ def run_report_listener(settings: ReportListener, folder: Path, clock: Clock, re
         folder: the journal's folder.
         clock: the trial's clock.
         ready: called once the port is open.
+        key: encrypts the journal; None leaves it in clear.
+        tls: for the connections; None where the network itself is trusted.
 
     Raises:
         StoreError: another process writes this journal.
         OSError: the port is taken.
     """
-    with JournalWriter(folder) as journal:
-        asyncio.run(_listen(settings, journal, clock, ready))
+    with JournalWriter(folder, key) as journal:
+        asyncio.run(_listen(settings, journal, clock, ready, tls))
 
 
-async def _listen(settings: ReportListener, journal: JournalWriter, clock: Clock, ready: Callable[[], None]) -> None:
+async def _listen(
+    settings: ReportListener,
+    journal: JournalWriter,
+    clock: Clock,
+    ready: Callable[[], None],
+    tls: ssl.SSLContext | None,
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -235,6 +332,8 @@ async def _listen(settings: ReportListener, journal: JournalWriter, clock: Clock
         clock,
         maximum_message_bytes=settings.maximum_message_bytes,
         idle_seconds=settings.idle_seconds,
+        allowed_addresses=settings.allowed_addresses,
+        tls=tls,
     )
     _LOGGER.info("listening port=%d", server.port)
     ready()
@@ -242,10 +341,11 @@ async def _listen(settings: ReportListener, journal: JournalWriter, clock: Clock
     await server.close()
     counts = server.counts
     _LOGGER.info(
-        "stopped accepted=%d refused_by_disk=%d oversize=%d connections=%d bytes_outside_frames=%d",
+        "stopped accepted=%d refused_by_disk=%d oversize=%d connections=%d refused=%d bytes_outside_frames=%d",
         counts.accepted,
         counts.refused_by_disk,
         counts.oversize,
         counts.connections,
+        counts.refused_connections,
         counts.bytes_outside_frames,
     )

@@ -224,6 +224,24 @@ def sending_facility(message: bytes) -> str:
     return parsed.value(parsed.segments[0], 4)
 
 
+def without_send_time(message: bytes) -> bytes:
+    """The message as it is the same however often it is sent: without MSH-7, line ends as CR.
+
+    A sender that did not hear the acknowledgement sends the same message, some with a new time in its header.
+
+    >>> without_send_time(b"MSH|^~*|RIS|A|||20260824120000||ORU^R01|C1")
+    b'MSH|^~*|RIS|A|||||ORU^R01|C1'
+    """
+    octets = message.strip(_LEADING + b"\x1c").replace(b"\r\n", b"\r").replace(b"\n", b"\r")
+    if not octets.startswith(b"MSH") or len(octets) < 5:
+        return message
+    header, separator, rest = octets.partition(b"\r")
+    fields = header.split(octets[3:4])
+    if len(fields) > 6:
+        fields[6] = b""
+    return octets[3:4].join(fields) + separator + rest
+
+
 def parse_message(message: bytes, default_character_set: str) -> Message:
     """Parse one message.
 

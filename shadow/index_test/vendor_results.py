@@ -195,9 +195,9 @@ def answer_of(coding: ResultCoding, values: dict[str, str]) -> Answer | str:
     return Answer(False, score, None) if said in (one.casefold() for one in coding.negative) else "unknown_value"
 
 
-def drain_messages(journal: Path, ledger: Ledger, reception: VendorReception) -> int:
+def drain_messages(journal: Path, ledger: Ledger, reception: VendorReception, journal_key: bytes | None = None) -> int:
     """Bring the ledger up to the journal of the results' listener; returns the messages read."""
-    reader, cursor = JournalReader(journal), Cursor(journal / CURSOR)
+    reader, cursor = JournalReader(journal, journal_key), Cursor(journal / CURSOR)
     position, messages = cursor.read(), 0
     while records := reader.read(position, _BATCH):
         events: list[Event] = []

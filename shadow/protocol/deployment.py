@@ -12,6 +12,14 @@ from shadow.protocol.reader import read_toml
 LOOPBACK = "127.0.0.1"
 
 
+def _check_networks(allowed_addresses: tuple[str, ...]) -> None:
+    for one in allowed_addresses:
+        try:
+            ipaddress.ip_network(one)
+        except ValueError as error:
+            raise ValueError(f"allowed_addresses: {error}; write a network such as 10.1.2.0/24") from error
+
+
 class OnFull(StrEnum):
     """What a sender is told where the disk is full."""
 
@@ -91,11 +99,7 @@ class Receiver:
         return replace(self, maximum_associations=-(-self.maximum_associations // self.processes))
 
     def __post_init__(self) -> None:
-        for one in self.allowed_addresses:
-            try:
-                ipaddress.ip_network(one)
-            except ValueError as error:
-                raise ValueError(f"allowed_addresses: {error}; write a network such as 10.1.2.0/24") from error
+        _check_networks(self.allowed_addresses)
         if self.processes < 1 or (self.processes > 1 and self.port == 0):
             raise ValueError("processes: must be at least 1, and more than one need a port")
 
@@ -150,12 +154,24 @@ class ArchivePeer:
 
 @dataclass(frozen=True, slots=True)
 class ReportListener:
-    """The MLLP listener."""
+    """The MLLP listener.
+
+    Attributes:
+        maximum_message_bytes: a longer message is refused with AR.
+        idle_seconds: a connection that is silent for so long is closed.
+        allowed_addresses: networks such as `10.1.2.0/24` that may connect; empty lets any.
+        tls: None where the network itself is trusted.
+    """
 
     host: str = LOOPBACK
     port: int = 2575
     maximum_message_bytes: int = 64 << 20
     idle_seconds: float = 600.0
+    allowed_addresses: tuple[str, ...] = ()
+    tls: Tls | None = None
+
+    def __post_init__(self) -> None:
+        _check_networks(self.allowed_addresses)
 
 
 @dataclass(frozen=True, slots=True)

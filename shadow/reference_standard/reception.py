@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from shadow.domain.errors import ConfigurationError, MalformedMessage
-from shadow.domain.hl7 import Message, parse_message, sending_facility, split_messages
+from shadow.domain.hl7 import Message, parse_message, sending_facility, split_messages, without_send_time
 from shadow.domain.identifiers import Pseudonymiser, normalise_accession_number
 from shadow.protocol.site import Site
 from shadow.protocol.trial import Eligibility, TrialProtocol
@@ -168,7 +168,7 @@ class Reception:
             source="adt_merge",
             actor=_ACTOR,
             reason="merged",
-            origin=_sha256(octets)[:32],
+            origin=_sha256(without_send_time(octets))[:32],
             known_at=known_at,
         )
 
@@ -178,7 +178,7 @@ class Reception:
         normalised = normalise_accession_number(site.accession_rule, order.accession_number)
         patient_id = order.patient_id
         return OrderReceived(
-            order_key=f"{_sha256(octets)[:32]}:{order.number}",
+            order_key=f"{_sha256(without_send_time(octets))[:32]}:{order.number}",
             site=site.identifier,
             accession_key=self.pseudonymiser.accession_key(site.accession_issuer, normalised),
             patient_key=self.pseudonymiser.patient_key(site.accession_issuer, patient_id) if patient_id else None,
@@ -212,7 +212,7 @@ class Reception:
         accession_key = self.pseudonymiser.accession_key(site.accession_issuer, normalised)
         message_sha256 = _sha256(octets)
         version = ReportVersion(
-            report_key=f"{message_sha256[:16]}:{report.group}",
+            report_key=f"{_sha256(without_send_time(octets))[:16]}:{report.group}",
             site=site.identifier,
             accession_key=accession_key,
             patient_key=self._patient_key(site, report),
@@ -286,6 +286,7 @@ def drain_reports(
     pseudonymiser: Pseudonymiser,
     protocol: TrialProtocol,
     limit: int,
+    journal_key: bytes | None = None,
 ) -> DrainedReports:
     """Bring the ledger up to the journal, from the cursor on and by at most `limit` messages.
 
@@ -298,7 +299,7 @@ def drain_reports(
         StoreError, OSError: the ledger or a disk refused; nothing is lost, drain again.
     """
     reception = reception_of(protocol, sites, pseudonymiser, blobs)
-    reader, cursor = JournalReader(journal), Cursor(journal / CURSOR)
+    reader, cursor = JournalReader(journal, journal_key), Cursor(journal / CURSOR)
     position = cursor.read()
     drained = DrainedReports(0, 0, 0, 0, 0)
     while drained.messages < limit:

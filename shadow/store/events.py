@@ -291,7 +291,7 @@ class ReportVersion:
     """One version of one report as it came, for one accession.
 
     Attributes:
-        report_key: `<message sha256, 16 characters>:<number of the OBR group>`; labels refer to it.
+        report_key: `<sha256 of the message without its time of sending, 16 characters>:<number of the OBR group>`.
         accession_key: keyed pseudonym of the normalised accession number.
         result_status: OBR-25 refined by OBX-11 (HL7 table 0123): P, F, C, X ...
         final: whether the status is one of the final family.

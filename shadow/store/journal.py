@@ -4,7 +4,9 @@ One process writes (it holds a lock on the folder), any number read. A record is
 
     magic 4 · payload length 4 · CRC-32 4 · received_at 8 (microseconds since 1970, UTC) · payload
 
-with the checksum over everything behind it and the length. A writer never goes on in a segment that it
+with the checksum over everything behind it and the length. With a key the payload is encrypted (AES-256-GCM, nonce
+first, the arrival as associated data): report text lies nowhere in clear. The magic tells the two forms apart, so a
+journal that was begun in clear goes on encrypted. A writer never goes on in a segment that it
 finds: it begins the next one, lazily, with its first record. So no position is ever used twice, and a
 reader's cursor stays true even where a power cut took bytes that were read but never acknowledged.
 """
@@ -13,8 +15,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -24,12 +28,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from shadow.domain.errors import StoreError
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from shadow.domain.errors import StoreError, VaultLocked
 from shadow.store.durable import sync_folder, write_durably
 
 MAGIC = b"SJR1"
+ENCRYPTED_MAGIC = b"SJR2"
+_MAGICS = (MAGIC, ENCRYPTED_MAGIC)
+_ANY_MAGIC = re.compile(b"|".join(_MAGICS))
+NONCE_BYTES = 12
 _HEADER = struct.Struct(">4sLLq")
 _SUMMED = struct.Struct(">Lq")
+_ARRIVAL = struct.Struct(">q")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PATTERN = "*.journal"
 _DIGITS = 8
@@ -79,6 +91,7 @@ class JournalWriter:
 
     Args:
         folder: made if it is not there (0700); it holds `<n>.journal` (0600) and the lock.
+        key: encrypts what is appended; None leaves it in clear.
         segment_bytes: a segment that has reached this size is closed and the next one begun.
         minimum_free_bytes: below this much free space an append is refused before a byte is written.
 
@@ -89,11 +102,13 @@ class JournalWriter:
     def __init__(
         self,
         folder: Path,
+        key: bytes | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         minimum_free_bytes: int = MINIMUM_FREE_BYTES,
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
+        self._cipher = _cipher(key)
         self._segment_bytes = segment_bytes
         self._minimum_free_bytes = minimum_free_bytes
         self._lock = os.open(folder / ".writer.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -119,7 +134,7 @@ class JournalWriter:
         """
         if not arrivals:
             return
-        block = b"".join(_encode(one) for one in arrivals)
+        block = b"".join(_encode(one, self._cipher) for one in arrivals)
         room = os.statvfs(self._folder)
         if room.f_bavail * room.f_frsize < len(block) + self._minimum_free_bytes:
             raise OSError(errno.ENOSPC, "too little free space for the journal")
@@ -182,16 +197,20 @@ class JournalWriter:
 
 
 class JournalReader:
-    """Reads the journal of one folder while it is being written."""
+    """Reads the journal of one folder while it is being written. `key` decrypts what was encrypted."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, key: bytes | None = None) -> None:
         self._folder = folder
+        self._cipher = _cipher(key)
 
     def read(self, after: Position, limit: int) -> list[Record]:
         """The next records after a position, in the order of arrival; fewer where the bytes grow large.
 
         The torn tail that a killed writer leaves is passed over, since nobody was told that it arrived. Bytes
         that were whole once and no longer match their checksum come back as a record without `received_at`.
+
+        Raises:
+            VaultLocked: a record was encrypted with another key.
         """
         records: list[Record] = []
         volume = 0
@@ -201,7 +220,7 @@ class JournalReader:
                 continue
             start = after.offset if number == after.segment else 0
             sealed = number < numbers[-1]
-            for record in _records(_segment_path(self._folder, number), number, start, sealed):
+            for record in _records(_segment_path(self._folder, number), number, start, sealed, self._cipher):
                 records.append(record)
                 volume += len(record.payload)
                 if len(records) >= limit or volume >= READ_BYTES:
@@ -229,12 +248,28 @@ class Cursor:
         write_durably(self._path, content.encode("ascii"))
 
 
-def _encode(arrival: Arrival) -> bytes:
+def _cipher(key: bytes | None) -> AESGCM | None:
+    return None if key is None else AESGCM(hashlib.sha256(b"shadow/journal/1" + key).digest())
+
+
+def _encode(arrival: Arrival, cipher: AESGCM | None) -> bytes:
     if arrival.received_at.tzinfo is None:
         raise ValueError("an instant without a time zone has no place in the journal")
     microseconds = (arrival.received_at - _EPOCH) // timedelta(microseconds=1)
-    summed = _checksum(microseconds, arrival.payload)
-    return _HEADER.pack(MAGIC, len(arrival.payload), summed, microseconds) + arrival.payload
+    magic, payload = MAGIC, arrival.payload
+    if cipher is not None:
+        nonce = os.urandom(NONCE_BYTES)
+        magic, payload = ENCRYPTED_MAGIC, nonce + cipher.encrypt(nonce, payload, _ARRIVAL.pack(microseconds))
+    return _HEADER.pack(magic, len(payload), _checksum(microseconds, payload), microseconds) + payload
+
+
+def _decrypted(payload: bytes, microseconds: int, cipher: AESGCM | None) -> bytes:
+    if cipher is None:
+        raise VaultLocked("the journal is encrypted; its key file is missing")
+    try:
+        return cipher.decrypt(payload[:NONCE_BYTES], payload[NONCE_BYTES:], _ARRIVAL.pack(microseconds))
+    except (InvalidTag, ValueError) as error:  # ValueError: too short to hold a nonce
+        raise VaultLocked("the journal cannot be read: it was encrypted with another key file") from error
 
 
 def _checksum(microseconds: int, payload: bytes) -> int:
@@ -249,14 +284,14 @@ def _segment_numbers(folder: Path) -> list[int]:
     return sorted(int(path.stem) for path in folder.glob(_PATTERN) if path.stem.isdecimal())
 
 
-def _records(path: Path, number: int, start: int, sealed: bool) -> Iterator[Record]:
+def _records(path: Path, number: int, start: int, sealed: bool, cipher: AESGCM | None) -> Iterator[Record]:
     """The records of one segment from an offset on; of an unsealed one only what is whole already."""
     with path.open("rb") as segment:
         offset = start
         while True:
-            record = _record_at(segment.fileno(), number, offset)
+            record = _record_at(segment.fileno(), number, offset, cipher)
             if record is None:
-                damage = _damage_at(segment.fileno(), number, offset, sealed)
+                damage = _damage_at(segment.fileno(), number, offset, sealed, cipher)
                 if damage is None:
                     return
                 record = damage
@@ -264,22 +299,24 @@ def _records(path: Path, number: int, start: int, sealed: bool) -> Iterator[Reco
             offset = record.position.offset
 
 
-def _record_at(segment: int, number: int, offset: int) -> Record | None:
+def _record_at(segment: int, number: int, offset: int, cipher: AESGCM | None) -> Record | None:
     """The whole record at an offset, or None where there is none."""
     header = os.pread(segment, _HEADER.size, offset)
     if len(header) < _HEADER.size:
         return None
     magic, length, checksum, microseconds = _HEADER.unpack(header)
     end = offset + _HEADER.size + length
-    if magic != MAGIC or end > os.fstat(segment).st_size:
+    if magic not in _MAGICS or end > os.fstat(segment).st_size:
         return None
     payload = os.pread(segment, length, offset + _HEADER.size)
     if len(payload) < length or _checksum(microseconds, payload) != checksum:
         return None
+    if magic == ENCRYPTED_MAGIC:
+        payload = _decrypted(payload, microseconds, cipher)
     return Record(Position(number, end), _EPOCH + timedelta(microseconds=microseconds), payload)
 
 
-def _damage_at(segment: int, number: int, offset: int, sealed: bool) -> Record | None:
+def _damage_at(segment: int, number: int, offset: int, sealed: bool, cipher: AESGCM | None) -> Record | None:
     """The damaged stretch at an offset where no whole record stands, or None where the segment just ends.
 
     Damage is what stands before a later whole record, or ends a sealed segment without being the beginning
@@ -289,11 +326,10 @@ def _damage_at(segment: int, number: int, offset: int, sealed: bool) -> Record |
     if offset >= size:
         return None
     rest = os.pread(segment, size - offset, offset)
-    found = rest.find(MAGIC, 1)
-    while found >= 0:
-        if _record_at(segment, number, offset + found) is not None:
+    for match in _ANY_MAGIC.finditer(rest, 1):
+        found = match.start()
+        if _record_at(segment, number, offset + found, cipher) is not None:
             return Record(Position(number, offset + found), None, rest[: min(found, _DAMAGE_BYTES)])
-        found = rest.find(MAGIC, found + 1)
     if not sealed or _is_torn(rest):
         return None
     return Record(Position(number, size), None, rest[:_DAMAGE_BYTES])
@@ -303,7 +339,7 @@ def _is_torn(rest: bytes) -> bool:
     """Whether a segment's last bytes were never a whole record: zeros, or the beginning of one."""
     if not rest.strip(b"\0"):
         return True
-    if not MAGIC.startswith(rest[: len(MAGIC)]):
+    if not any(magic.startswith(rest[: len(magic)]) for magic in _MAGICS):
         return False
     if len(rest) < _HEADER.size:
         return True

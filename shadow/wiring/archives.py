@@ -73,12 +73,12 @@ def backfill_site(trial: Trial, site: str, days: tuple[date, ...]) -> Iterator[t
 def archive_of(trial: Trial, peer: ArchivePeer) -> Archive:
     """How this archive is spoken to."""
     from shadow.adapters.dicom_query import DimseArchive
-    from shadow.adapters.dicom_tls import client_context
     from shadow.adapters.dicomweb import WebArchive
+    from shadow.adapters.mutual_tls import client_context
 
     if peer.ae_title:
         receiver = trial.deployment.receiver
-        tls = client_context(receiver.tls, trial.home.root) if peer.tls and receiver.tls else None
+        tls = client_context(receiver.tls, trial.home.root, "receiver.tls") if peer.tls and receiver.tls else None
         return DimseArchive(receiver.ae_title, peer, tls)
     return WebArchive(peer, trial.home.root)
 

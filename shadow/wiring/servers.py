@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from shadow.domain.home import Home
-from shadow.wiring.trial import open_trial
+from shadow.protocol.deployment import ReportListener
+from shadow.wiring.trial import Trial, open_trial
 
 
 def run_mirror(home: Home, ready: Callable[[], None]) -> None:
@@ -29,15 +31,19 @@ def run_mirror(home: Home, ready: Callable[[], None]) -> None:
 
 def run_report_listener(home: Home, ready: Callable[[], None]) -> None:
     """Receive HL7 messages until told to stop."""
-    from shadow.adapters import mllp
-
     trial = open_trial(home)
-    mllp.run_report_listener(trial.deployment.reports, home.journal, trial.clock, ready)
+    _listen(trial, "reports", trial.deployment.reports, home.journal, ready)
 
 
 def run_vendor_result_listener(home: Home, ready: Callable[[], None]) -> None:
     """Receive results of vendors' products until told to stop."""
-    from shadow.adapters import mllp
-
     trial = open_trial(home)
-    mllp.run_report_listener(trial.deployment.vendor_results, home.vendor / "journal", trial.clock, ready)
+    _listen(trial, "vendor_results", trial.deployment.vendor_results, home.vendor / "journal", ready)
+
+
+def _listen(trial: Trial, table: str, settings: ReportListener, journal: Path, ready: Callable[[], None]) -> None:
+    from shadow.adapters import mllp
+    from shadow.adapters.mutual_tls import server_context
+
+    tls = server_context(settings.tls, trial.home.root, f"{table}.tls") if settings.tls else None
+    mllp.run_report_listener(settings, journal, trial.clock, ready, key=trial.journal_key(), tls=tls)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shadow.domain.errors import ConfigurationError
 from shadow.domain.home import Home
-from shadow.store.keys import read_key_file
+from shadow.store.keys import read_key_file, read_or_create_key_file
 from shadow.store.queue import WorkQueue
 from shadow.wiring.trial import Trial, open_trial
 
@@ -98,6 +98,7 @@ def drain_reports() -> int:
                 pseudonymiser=trial.pseudonymiser(),
                 protocol=trial.protocol,
                 limit=REPORTS_A_DRAIN,
+                journal_key=trial.journal_key(),
             )
             return drained.messages + drain_report_files(trial.home.report_files, ledger, reception, trial.clock.now)
 
@@ -120,7 +121,7 @@ def drain_vendor_results() -> int:
     with trial.open_ledger() as ledger:
         return drain_until_quiet(
             lambda: (
-                drain_messages(folder / "journal", ledger, reception)
+                drain_messages(folder / "journal", ledger, reception, trial.journal_key())
                 + drain_tables(folder, ledger, reception, trial.clock.now)
             ),
             linger_seconds=trial.deployment.scheduler.linger_seconds,
@@ -137,9 +138,10 @@ def work_waiting(home: Home) -> int:
 
     queues = [WorkQueue(folder) for folder in sorted(home.queues.iterdir()) if folder.is_dir()]
     spooled = [path for folder in ("arrived/*/*.dcm", "open/*") for path in home.spool.glob(folder)]
-    unread = JournalReader(home.journal).read(Cursor(home.journal / CURSOR).read(), 1)
+    key = read_or_create_key_file(home.secrets / "journal.key")
+    unread = JournalReader(home.journal, key).read(Cursor(home.journal / CURSOR).read(), 1)
     results = home.vendor / "journal"
-    unread += JournalReader(results).read(Cursor(results / VENDOR_CURSOR).read(), 1)
+    unread += JournalReader(results, key).read(Cursor(results / VENDOR_CURSOR).read(), 1)
     unread_tables = list((home.vendor / "incoming").glob("*/*/[!.]*.csv"))
     unread_tables += [path for path in (home.report_files / "incoming").glob("*/[!.]*") if path.suffix in FILE_SUFFIXES]
     return len(spooled) + sum(len(queue.ready()) for queue in queues) + len(unread) + len(unread_tables)

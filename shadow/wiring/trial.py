@@ -44,6 +44,10 @@ class Trial:
         """The trial's keyed pseudonyms."""
         return Pseudonymiser(read_key_file(self.home.secrets / "site.key"))
 
+    def journal_key(self) -> bytes:
+        """What encrypts the journals of messages; made on first use, for folders that are older than it."""
+        return read_or_create_key_file(self.home.secrets / "journal.key")
+
     def model(self, identifier: str) -> tuple[ModelUnderTrial, ModelContract]:
         """A model under trial and its contract, checked against the digest the protocol names.
 
@@ -163,7 +167,7 @@ def _prepare_folder(home: Home) -> None:
         home.queues, home.snapshots, home.lake, home.blobs, home.logs,
     ):  # fmt: skip
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in ("site.key", "vault.key", "blobs.key"):
+    for name in ("site.key", "vault.key", "blobs.key", "journal.key"):
         read_or_create_key_file(home.secrets / name)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
+import tempfile
+import zlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shadow.domain.errors import StoreError
+from shadow.domain.errors import StoreError, VaultLocked
 from shadow.store.journal import START, Arrival, Cursor, JournalReader, JournalWriter, Position, Record
 
 NOON = datetime(2026, 8, 24, 12, 0, 0, 123456, tzinfo=UTC)
@@ -203,3 +206,61 @@ def test_a_cursor_is_kept_and_a_lost_one_means_reading_again(tmp_path: Path) -> 
 def test_an_instant_without_a_time_zone_is_refused(tmp_path: Path) -> None:
     with JournalWriter(tmp_path) as journal, pytest.raises(ValueError, match="time zone"):
         journal.append(b"one", datetime(2026, 8, 24))  # noqa: DTZ001
+
+
+KEY = b"k" * 32
+
+
+def test_a_journal_that_was_begun_in_clear_goes_on_encrypted_and_is_read_as_one(tmp_path: Path) -> None:
+    with JournalWriter(tmp_path) as journal:
+        journal.append(b"in clear", NOON)
+    with JournalWriter(tmp_path, KEY) as journal:
+        journal.append(b"IMPRESSION: secret", NOON)
+        journal.append(b"", NOON)
+    clear, encrypted = segments(tmp_path)
+    assert b"in clear" in clear.read_bytes() and b"secret" not in encrypted.read_bytes()
+    read = JournalReader(tmp_path, KEY).read(START, 10)
+    assert payloads(read) == [b"in clear", b"IMPRESSION: secret", b""]
+    assert [one.received_at for one in read] == [NOON] * 3
+
+
+def test_another_key_is_an_error_and_never_a_damaged_record(tmp_path: Path) -> None:
+    with JournalWriter(tmp_path, KEY) as journal:
+        journal.append(b"one", NOON)
+    for key in (None, b"x" * 32):
+        with pytest.raises(VaultLocked, match="key file"):
+            JournalReader(tmp_path, key).read(START, 10)
+
+
+def test_an_encrypted_record_that_was_moved_to_another_instant_is_not_believed(tmp_path: Path) -> None:
+    """The arrival is authenticated: an instant that was set back, with a new checksum, is found out."""
+    with JournalWriter(tmp_path, KEY) as journal:
+        journal.append(b"one", NOON)
+    (segment,) = segments(tmp_path)
+    octets = bytearray(segment.read_bytes())
+    _, length, _, microseconds = struct.unpack(">4sLLq", octets[:HEADER_BYTES])
+    earlier = microseconds - 3_600_000_000
+    checksum = zlib.crc32(octets[HEADER_BYTES:], zlib.crc32(struct.pack(">Lq", length, earlier)))
+    octets[:HEADER_BYTES] = struct.pack(">4sLLq", b"SJR2", length, checksum, earlier)
+    segment.write_bytes(octets)
+    with pytest.raises(VaultLocked):
+        JournalReader(tmp_path, KEY).read(START, 10)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 200), st.integers(0, 255))
+def test_a_torn_or_changed_encrypted_tail_loses_none_of_its_neighbours(cut: int, flip: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with JournalWriter(folder, KEY) as journal:
+            journal.append(b"first", NOON)
+            journal.append(b"second" * 10, NOON)
+        (segment,) = segments(folder)
+        octets = bytearray(segment.read_bytes())
+        first = HEADER_BYTES + 12 + len(b"first") + 16
+        at = first + cut % (len(octets) - first)
+        del octets[at:]
+        segment.write_bytes(octets)
+        with JournalWriter(folder, KEY) as journal:
+            journal.append(bytes([flip]), NOON)
+        assert payloads(JournalReader(folder, KEY).read(START, 10)) == [b"first", bytes([flip])]

@@ -21,7 +21,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 from test_dicom_scp import ECHOSCU, ROUTER, Running, ct_slice, mirror_at_work, receiver, send, until
 
-from shadow.adapters.dicom_tls import client_context
+from shadow.adapters.mutual_tls import client_context
 from shadow.domain.errors import SetupError
 from shadow.protocol.deployment import Implementation, OnFull, Tls
 
@@ -213,7 +213,7 @@ def echo(port: int, tls: Tls) -> bool:
     entity = AE(ROUTER)
     entity.add_requested_context(Verification)
     association = entity.associate(
-        "127.0.0.1", port, ae_title="SHADOW", tls_args=(client_context(tls, Path("/")), "localhost")
+        "127.0.0.1", port, ae_title="SHADOW", tls_args=(client_context(tls, Path("/"), "tls"), "localhost")
     )
     assert association.is_established
     status = association.send_c_echo().Status
@@ -242,11 +242,13 @@ def test_tls_serves_its_own_and_nobody_else(
         router, ours = authority.certify("router"), str(authority.file)
         assert echo(running.scp.port, router)
         assert is_refused(running.scp.port, None)
-        assert is_refused(running.scp.port, client_context(replace(stranger, client_authorities=ours), Path("/")))
+        assert is_refused(
+            running.scp.port, client_context(replace(stranger, client_authorities=ours), Path("/"), "tls")
+        )
         nameless = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         nameless.load_verify_locations(ours)
         assert is_refused(running.scp.port, nameless)
-        weak = client_context(router, Path("/"))
+        weak = client_context(router, Path("/"), "tls")
         weak.maximum_version = ssl.TLSVersion.TLSv1_2
         weak.set_ciphers("ECDHE-ECDSA-AES128-SHA")
         assert is_refused(running.scp.port, weak)

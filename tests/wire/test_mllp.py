@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from certificates import Authority
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadow.adapters.mllp import MllpServer, serve_mllp
 from shadow.adapters.mllp_frames import Acknowledgement, FrameReader, acknowledge
+from shadow.adapters.mutual_tls import client_context, server_context
 from shadow.domain.clock import RehearsalClock
 from shadow.store.journal import START, JournalReader, JournalWriter
 
@@ -52,7 +55,10 @@ class Line:
         return (await self.reply()).split(b"\r")[1].split(b"|")[1].decode()
 
     async def ended(self) -> bool:
-        return await asyncio.wait_for(self.reader.read(), 5) == b""
+        try:
+            return await asyncio.wait_for(self.reader.read(), 5) == b""
+        except ConnectionResetError:  # closed with bytes unread
+            return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +67,9 @@ class Wire:
     server: MllpServer
 
     @asynccontextmanager
-    async def line(self) -> AsyncIterator[Line]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
+    async def line(self, context: ssl.SSLContext | None = None) -> AsyncIterator[Line]:
+        name = "localhost" if context else None
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port, ssl=context, server_hostname=name)
         try:
             yield Line(reader, writer)
         finally:
@@ -79,9 +86,11 @@ def on_the_wire(
     minimum_free_bytes: int = 0,
     maximum_message_bytes: int = 100_000,
     idle_seconds: float = 30.0,
+    key: bytes | None = None,
+    **network: object,
 ) -> None:
     async def run() -> None:
-        with JournalWriter(folder, minimum_free_bytes=minimum_free_bytes) as journal:
+        with JournalWriter(folder, key, minimum_free_bytes=minimum_free_bytes) as journal:
             server = await serve_mllp(
                 "127.0.0.1",
                 0,
@@ -89,6 +98,7 @@ def on_the_wire(
                 CLOCK,
                 maximum_message_bytes=maximum_message_bytes,
                 idle_seconds=idle_seconds,
+                **network,  # type: ignore[arg-type]
             )
             try:
                 await conversation(Wire(folder, server))
@@ -324,3 +334,72 @@ def test_whatever_was_framed_its_acknowledgement_is_one_frame(payload: bytes) ->
     if reply is not None:
         (frame,) = FrameReader(1 << 20).feed(reply)
         assert b"MSA" in frame.payload
+
+
+def test_an_address_that_is_not_listed_is_closed_before_a_byte_is_read(tmp_path: Path) -> None:
+    async def conversation(wire: Wire) -> None:
+        async with wire.line() as line:
+            line.write(framed(message("C1")))
+            assert await line.ended()
+        assert (wire.server.counts.refused_connections, wire.server.counts.accepted) == (1, 0)
+
+    on_the_wire(tmp_path, conversation, allowed_addresses=("10.0.0.0/8",))
+
+    async def welcome(wire: Wire) -> None:
+        async with wire.line() as line:
+            line.write(framed(message("C1")))
+            assert await line.code() == "AA"
+
+    on_the_wire(tmp_path, welcome, allowed_addresses=("10.0.0.0/8", "127.0.0.0/8"))
+
+
+def test_tls_takes_messages_of_its_own_and_nothing_of_anybody_else(tmp_path: Path) -> None:
+    authority, strangers = Authority(tmp_path), Authority(tmp_path, "stranger")
+    ours, engine = authority.certify("shadow"), authority.certify("engine")
+    intruder = replace(strangers.certify("intruder"), client_authorities=str(authority.file))
+    nameless = ssl.create_default_context(cafile=str(authority.file))
+
+    async def conversation(wire: Wire) -> None:
+        async with wire.line(client_context(engine, Path("/"), "tls")) as line:
+            for body in (message("C1"), message("C2") + b"OBX|1|TX|||" + b"x" * 2_000_000 + b"\r", message("C3")):
+                line.write(framed(body))
+                assert await line.code() == "AA"
+        for context in (client_context(intruder, Path("/"), "tls"), nameless):
+            with pytest.raises((ssl.SSLError, OSError, asyncio.IncompleteReadError)):
+                async with wire.line(context) as line:
+                    line.write(framed(message("C9")))
+                    await line.reply()
+        async with wire.line() as plain:
+            plain.write(framed(message("C9")))
+            with suppress(ConnectionResetError):
+                assert not (await asyncio.wait_for(plain.reader.read(), 5)).startswith(b"\x0b")
+        assert wire.server.counts.accepted == 3
+        assert len(wire.journaled()) == 3
+
+    tls = server_context(ours, Path("/"), "reports.tls")
+    on_the_wire(tmp_path / "journal", conversation, tls=tls, maximum_message_bytes=5_000_000)
+
+
+def test_whoever_never_shakes_hands_keeps_nobody_out(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    ours, engine = authority.certify("shadow"), authority.certify("engine")
+
+    async def conversation(wire: Wire) -> None:
+        async with wire.line(), wire.line(), wire.line(client_context(engine, Path("/"), "tls")) as line:
+            line.write(framed(message("C1")))
+            assert await line.code() == "AA"
+
+    on_the_wire(tmp_path / "journal", conversation, tls=server_context(ours, Path("/"), "reports.tls"))
+
+
+def test_with_a_key_no_word_of_a_message_lies_in_clear(tmp_path: Path) -> None:
+    async def conversation(wire: Wire) -> None:
+        async with wire.line() as line:
+            line.write(framed(message("C1")))
+            assert await line.code() == "AA"
+
+    key = b"k" * 32
+    on_the_wire(tmp_path, conversation, key=key)
+    (segment,) = tmp_path.glob("*.journal")
+    assert b"MSH" not in segment.read_bytes() and b"C1" not in segment.read_bytes()
+    assert [one.payload for one in JournalReader(tmp_path, key).read(START, 10)] == [message("C1")]

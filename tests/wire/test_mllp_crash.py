@@ -25,8 +25,9 @@ from shadow.adapters.mllp import run_report_listener
 from shadow.domain.clock import SystemClock
 from shadow.protocol.deployment import ReportListener
 settings = ReportListener(port=int(sys.argv[1]))
-run_report_listener(settings, Path(sys.argv[2]), SystemClock(), lambda: print("ready", flush=True))
+run_report_listener(settings, Path(sys.argv[2]), SystemClock(), lambda: print("ready", flush=True), key=b"k" * 32)
 """
+KEY = b"k" * 32
 KILLS = 10
 
 
@@ -110,7 +111,7 @@ def test_a_listener_killed_under_load_has_every_message_that_it_acknowledged(tmp
             sender.join(timeout=10)
         listener.kill()
         listener.communicate(timeout=10)
-    records = JournalReader(tmp_path).read(START, 1_000_000)
+    records = JournalReader(tmp_path, KEY).read(START, 1_000_000)
     assert all(record.received_at is not None for record in records)
     journaled = [control_of(record.payload) for record in records]
     for name, mine in acknowledged.items():
@@ -130,7 +131,7 @@ def test_sigterm_stops_the_listener_within_two_seconds_also_with_a_connection_op
         listener.send_signal(signal.SIGTERM)
         assert listener.wait(timeout=5) == 0
         assert time.monotonic() - before < 2.0
-    assert [control_of(one.payload) for one in JournalReader(tmp_path).read(START, 10)] == ["C1"]
+    assert [control_of(one.payload) for one in JournalReader(tmp_path, KEY).read(START, 10)] == ["C1"]
 
 
 def test_a_second_listener_on_one_journal_refuses_to_start(tmp_path: Path) -> None:

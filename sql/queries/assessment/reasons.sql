@@ -15,6 +15,7 @@ with boxed as (
     select 'message_quarantined', detail
     from audit
     where action = 'message_quarantined'
+        and object not in (select replayed.object from audit as replayed where replayed.action = 'message_replayed')
     union all
     select 'instance_quarantined', detail
     from audit

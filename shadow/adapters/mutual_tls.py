@@ -1,4 +1,4 @@
-"""TLS for DICOM by PS3.15 B.9, the BCP 195 profile: TLS 1.2 and up, forward secrecy, AES-GCM, both sides certified."""
+"""Mutual TLS by BCP 195, as PS3.15 B.9 profiles it: TLS 1.2 and up, forward secrecy, AES-GCM, both sides certified."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from shadow.protocol.deployment import Tls
 CIPHERS = "ECDHE+AESGCM:DHE+AESGCM"
 
 
-def server_context(settings: Tls, home: Path) -> ssl.SSLContext:
-    """What a receiver asks of those who connect.
+def server_context(settings: Tls, home: Path, where: str) -> ssl.SSLContext:
+    """What a server asks of those who connect. `where`: the table of the deployment file, for errors.
 
     Raises:
         SetupError: a file cannot be read, or certificate and key do not belong together.
     """
-    return _context(ssl.PROTOCOL_TLS_SERVER, settings, home)
+    return _context(ssl.PROTOCOL_TLS_SERVER, settings, home, where)
 
 
-def client_context(settings: Tls, home: Path) -> ssl.SSLContext:
+def client_context(settings: Tls, home: Path, where: str) -> ssl.SSLContext:
     """The same for associations that are opened here.
 
     Raises:
         SetupError: a file cannot be read, or certificate and key do not belong together.
     """
-    return _context(ssl.PROTOCOL_TLS_CLIENT, settings, home)
+    return _context(ssl.PROTOCOL_TLS_CLIENT, settings, home, where)
 
 
-def _context(protocol: int, settings: Tls, home: Path) -> ssl.SSLContext:
+def _context(protocol: int, settings: Tls, home: Path, where: str) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
@@ -37,10 +37,10 @@ def _context(protocol: int, settings: Tls, home: Path) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_REQUIRED
     for name in ("certificate", "key", "client_authorities"):
         if not (home / getattr(settings, name)).is_file():
-            raise SetupError(f"receiver.tls.{name}: there is no file {getattr(settings, name)}")
+            raise SetupError(f"{where}.{name}: there is no file {getattr(settings, name)}")
     try:
         context.load_cert_chain(home / settings.certificate, home / settings.key)
         context.load_verify_locations(home / settings.client_authorities)
     except (OSError, ssl.SSLError) as error:
-        raise SetupError(f"receiver.tls: certificate, key or authorities cannot be used: {error}") from error
+        raise SetupError(f"{where}: certificate, key or authorities cannot be used: {error}") from error
     return context
