@@ -107,7 +107,7 @@ class LabelRule:
     """A rule file with its patterns compiled.
 
     Attributes:
-        identifier: name and version, such as `intracranial-haemorrhage/2`.
+        identifier: name and version, such as `intracranial-haemorrhage/3`.
         heading: any heading, in group `line` at the start of a line or in group `inline` within one.
         sections, targets, modifiers: the file's entries, each with its pattern.
         terminators: end the reach of a forward modifier; backward_terminators: these and more.

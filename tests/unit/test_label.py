@@ -26,23 +26,25 @@ from shadow.reference_standard.label_rule import (
 )
 
 RULE_FILE = Path(label_rule.__file__).parent / "rules" / "conditions" / "intracranial_haemorrhage.toml"
-RULE = load_rule("intracranial-haemorrhage/2")
+RULE = load_rule("intracranial-haemorrhage/3")
 PINNED = {
-    "breast-assessment/1": "e6ed9244e9e4e3bb",
-    "cardiomegaly/1": "cb4f1c1b6fcf564a",
-    "consolidation/1": "6bbde2d0a6c6264c",
-    "epidural-haemorrhage/1": "63f0fbb67777996a",
-    "fracture/1": "fe098ed39724aa66",
-    "intracranial-haemorrhage/2": "e35e8367f2df910c",
-    "intraparenchymal-haemorrhage/1": "89f770bc5d16d970",
-    "intraventricular-haemorrhage/1": "e1f4cc84ed7b33f7",
-    "large-vessel-occlusion/1": "6d351197e96f5365",
-    "pleural-effusion/1": "c61b8b45d120d227",
-    "pneumothorax/1": "c436818242099426",
-    "pulmonary-embolism/1": "ee1a8147e3c577ee",
-    "pulmonary-nodule/1": "e4d35b4dda4a4e3f",
-    "subarachnoid-haemorrhage/1": "1e3a87ca6ff235db",
-    "subdural-haemorrhage/1": "54b3d1c6a71045f6",
+    "acute-fracture/1": "386276e2f5c01317",
+    "breast-assessment/2": "ee0fa66d0e55b6cb",
+    "cardiomegaly/2": "eb88eeb124591e72",
+    "consolidation/2": "08068c4128914939",
+    "epidural-haemorrhage/2": "093dcd30bb991265",
+    "fracture/2": "f700a6d19ea6a737",
+    "intracranial-haemorrhage/3": "c0123d09e4b8453e",
+    "intraparenchymal-haemorrhage/2": "44ea0aaba01d6d37",
+    "intraventricular-haemorrhage/2": "271840420b659da1",
+    "large-vessel-occlusion/2": "e9ae2e584cd80fbb",
+    "pleural-effusion/2": "df6ab852227b74a0",
+    "pneumothorax/2": "c222e010b23594c3",
+    "pulmonary-embolism/2": "d6363eca92568eae",
+    "pulmonary-nodule/2": "4112cac97d6e9860",
+    "pulmonary-oedema/1": "45d76fa02ff2aa8e",
+    "subarachnoid-haemorrhage/2": "a59bde951ec7b71c",
+    "subdural-haemorrhage/2": "de4135be313d844b",
 }
 PRESENT, ABSENT, INDETERMINATE, NOT_MENTIONED = (
     LabelState.PRESENT,
@@ -288,7 +290,7 @@ def test_reading_time_grows_with_the_text_not_with_its_square(unit: str) -> None
 
 
 def test_an_unknown_rule_names_those_that_exist() -> None:
-    with pytest.raises(ConfigurationError, match="intracranial-haemorrhage/2"):
+    with pytest.raises(ConfigurationError, match="intracranial-haemorrhage/3"):
         load_rule("intracranial-haemorrhage/0")
 
 
@@ -305,7 +307,7 @@ def test_every_modifier_of_the_shipped_rule_matches_a_list_of_words_only() -> No
 
 
 def test_a_rule_of_an_unknown_language_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="english-radiology/1"):
+    with pytest.raises(ConfigurationError, match="english-radiology/2"):
         compile_rule(replace(read_toml(RULE_FILE, RuleFile), language="latin/1"))
 
 

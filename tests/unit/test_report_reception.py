@@ -107,7 +107,7 @@ def test_a_final_report_becomes_a_version_and_its_label(bench: Bench) -> None:
     assert (version["site"], version["result_status"], version["final"]) == ("riverside", "F", True)
     assert version["received_at"] == "2026-08-24T16:00:00.000000Z"
     assert version["reported_at"] == "2026-08-24T15:30:00.000000Z"
-    assert (label["state"], label["rule"]) == ("present", "intracranial-haemorrhage/2")
+    assert (label["state"], label["rule"]) == ("present", "intracranial-haemorrhage/3")
     assert label["report_key"] == version["report_key"]
 
 
