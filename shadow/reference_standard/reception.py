@@ -106,7 +106,7 @@ class Reception:
                     if isinstance(one, UnusableReport):
                         events.append(_quarantined(octets, one.reason, one.group))
                     else:
-                        label = read_label(self.rule, one.text)
+                        label = read_label(self.rule, one.text, one.codes)
                         events.extend(self._version_and_label(octets, site, one, label, received_at))
         except MalformedMessage as malformed:
             events.append(_quarantined(content, malformed.reason))
@@ -133,7 +133,9 @@ class Reception:
         return _ReadMessage(
             site=site,
             faithful=message.faithful,
-            reports=tuple((one, read_label(self.rule, one.text)) for one in parsed if isinstance(one, ParsedReport)),
+            reports=tuple(
+                (one, read_label(self.rule, one.text, one.codes)) for one in parsed if isinstance(one, ParsedReport)
+            ),
             unusable=tuple(one for one in parsed if isinstance(one, UnusableReport)),
         )
 
@@ -167,6 +169,9 @@ class Reception:
                 state=label.state.value,
                 rule=self.rule.identifier,
                 spans=label.spans,
+                source=label.source,
+                text_state=label.text_state.value,
+                code_state=None if label.code_state is None else label.code_state.value,
             ),
         ]
 

@@ -350,6 +350,9 @@ class LabelRead:
     Attributes:
         state: present, absent, indeterminate or not_mentioned; the protocol says what the last one means.
         rule: identifier of the rule set with its version.
+        source: whether the text or a coded finding decided: text or code.
+        text_state, code_state: what each says alone; code_state None without a listed code, text_state None in bodies
+            older than this field, where the text alone decided.
     """
 
     KIND: ClassVar[Kind] = Kind.LABEL
@@ -359,6 +362,9 @@ class LabelRead:
     state: str
     rule: str
     spans: tuple[Span, ...]
+    source: str = "text"
+    text_state: str | None = None
+    code_state: str | None = None
 
     @property
     def key(self) -> str:

@@ -254,3 +254,11 @@ def test_a_rule_for_another_condition_is_refused(bench: Bench) -> None:
     with pytest.raises(ConfigurationError, match="label_rule"):
         bench.drain(protocol=replace(PROTOCOL, target_condition="pneumothorax"))
     assert bench.ledger.count(Kind.REPORT_VERSION) == 0
+
+
+def test_a_coded_finding_decides_and_the_texts_reading_is_kept(bench: Bench) -> None:
+    bench.arrive(message(text="IMPRESSION: Normal.") + b"OBX|2|CWE|F^FINDING^L||1386000^^SCT||||||F\r")
+    bench.drain()
+    (label,) = bench.bodies(Kind.LABEL)
+    assert (label["state"], label["source"]) == ("present", "code")
+    assert (label["text_state"], label["code_state"]) == ("not_mentioned", "present")
