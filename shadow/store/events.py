@@ -297,6 +297,7 @@ class ReportVersion:
         text_sha256: of the report text in the blob store.
         message_sha256: of the message in the journal.
         patient_class: PV1-2 (HL7 table 0004): E, I, O ...; None where the message has none.
+        mentions_model: the text mentions the model or another AI, so its writer may not have been blind to it.
     """
 
     KIND: ClassVar[Kind] = Kind.REPORT_VERSION
@@ -313,6 +314,7 @@ class ReportVersion:
     text_sha256: str
     message_sha256: str
     patient_class: str | None = None
+    mentions_model: bool = False
 
     @property
     def key(self) -> str:

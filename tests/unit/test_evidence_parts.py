@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from shadow.assessment.analysed import AnalysedCases
+from shadow.assessment.champion import champion_figures
 from shadow.assessment.comparison import ChallengerAnswers, compare
 from shadow.assessment.cusum import limit_for, risk_adjusted_paths
 from shadow.assessment.input_drift import input_drift
@@ -42,7 +43,7 @@ def cases(size: int, **given: object) -> AnalysedCases:
         "thickness_mm": np.full(size, 5.0), "kvp": np.full(size, 120.0), "kernel": text("H30"),
         "week": (day // 7).astype(np.int64), "closed": yes, "index_day": day, "age_days": 400 - day,
         "delay_days": np.ones(size), "turnaround_days": np.ones(size), "reported_after": np.full(size, 60.0),
-        "locked_after": np.full(size, 0.1), "first": yes,
+        "locked_after": np.full(size, 0.1), "first": yes, "mentions_model": no,
     }  # fmt: skip
     assert set(columns) == {one.name for one in fields(AnalysedCases)}
     return AnalysedCases(**(columns | given))  # type: ignore[arg-type]
@@ -182,3 +183,13 @@ def test_the_cusum_expects_what_the_protocol_says_of_each_age() -> None:
     assert path.run_length >= 200 > path.run_length_worse
     assert limit_for(0.2, 2.0, 200.0) == path.limit
     assert risk_adjusted_paths(given, [ALL], None) == ()
+
+
+def test_sensitivity_is_also_given_without_the_reports_that_mention_the_model() -> None:
+    present, found, told = flags("11110000"), flags("11010000"), flags("10001000")
+    given = cases(8, present=present, absent=~present, found=found, mentions_model=told)
+    figures = {one.identifier: one for one in champion_figures(given, PROTOCOL.analysis)}
+    assert (figures["reports_mention_model"].count, figures["reports_mention_model"].of) == (2, 8)
+    assert (figures["sensitivity_unmentioned"].count, figures["sensitivity_unmentioned"].of) == (2, 3)
+    silent = champion_figures(replace(given, mentions_model=flags("00000000")), PROTOCOL.analysis)
+    assert not any(one.identifier == "sensitivity_unmentioned" for one in silent)

@@ -20,6 +20,7 @@ with joined as (
         accession_report.first_reported_at,
         accession_report.first_final_reported_at,
         accession_report.patient_class,
+        coalesce(accession_report.mentions_model, false) as mentions_model,
         if(first_final_label.state = 'not_mentioned', $not_mentioned, first_final_label.state) as label_state
     from primary_study
     left join index_result on index_result.study_key = primary_study.study_key
@@ -77,6 +78,7 @@ select
     first_reported_at,
     first_final_reported_at,
     patient_class,
+    mentions_model,
     software_versions,
     manufacturer,
     manufacturer_model_name,

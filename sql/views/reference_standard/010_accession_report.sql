@@ -1,4 +1,5 @@
 -- grain: one row an accession with at least one report version. The first final version is the primary one.
+-- mentions_model: one of the versions mentions the model or another AI, whatever it says about it.
 create view accession_report as
 select
     accession_key,
@@ -10,6 +11,7 @@ select
     min(coalesce(reported_at, received_at)) as first_reported_at,
     min(coalesce(reported_at, received_at)) filter (where final) as first_final_reported_at,
     arg_min(patient_class, seq) as patient_class,
+    coalesce(bool_or(mentions_model), false) as mentions_model,
     count(*) as versions
 from report_version
 group by accession_key
