@@ -46,7 +46,7 @@ def drawn(size: int) -> tuple[AnalysedCases, ChallengerAnswers]:
         week=(day // 7).astype(np.int64), closed=everyone, index_day=day, age_days=WEEKS * 7 + 30 - day,
         delay_days=np.full(size, 0.2), turnaround_days=np.full(size, 0.2),
         reported_after=chance.uniform(20, 300, size),
-        locked_after=np.full(size, 0.05), first=everyone,
+        locked_after=np.full(size, 0.05), first=everyone, mentions_model=~everyone,
     )  # fmt: skip
     rival = np.where(present, chance.random(size) < 0.9, chance.random(size) < 0.06)
     return cases, ChallengerAnswers(PROTOCOL.challengers[0], everyone, rival, score)

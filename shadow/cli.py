@@ -120,7 +120,7 @@ def quarantine_replay(
 def label_explain(
     file: Annotated[Path, typer.Argument(help="A report's text. It is printed: mind who looks on.")],
     rule: Annotated[
-        list[str] | None, typer.Option(help="A rule, such as pneumothorax/1; all where none is named.")
+        list[str] | None, typer.Option(help="A rule, such as pneumothorax/2; all where none is named.")
     ] = None,
 ) -> None:
     """Print a report's text with the words marked that made its label, and what each rule read."""

@@ -37,6 +37,7 @@ class AnalysedCases:
         reported_after, locked_after: minutes from acquisition to the first report, from study closed to locked; NaN
             where there is none.
         first: the patient's first study with, or first without, the target condition.
+        mentions_model: a version of its report mentions the model or another AI.
     """
 
     study: Texts
@@ -69,6 +70,7 @@ class AnalysedCases:
     reported_after: Floats
     locked_after: Floats
     first: Booleans
+    mentions_model: Booleans
 
     def __len__(self) -> int:
         """How many studies."""
@@ -117,6 +119,7 @@ def analysed_cases(
         reported_after=_floats(columns["reported_after_minutes"]),
         locked_after=_floats(columns["locked_after_minutes"]),
         first=np.asarray(columns["first"], dtype=bool),
+        mentions_model=np.asarray(columns["mentions_model"], dtype=bool),
     )
 
 

@@ -49,6 +49,7 @@ def champion_figures(cases: AnalysedCases, analysis: Analysis) -> tuple[Figure, 
             cases.present & cases.evaluable,
             cases.found,
         ),
+        *_unblinded(cases),
         *_standardised(cases, analysis.case_mix),
         _clustered("specificity", "Specificity, a failure raises no alert", cases, absent, no_alert),
         _clustered("specificity_worst", "Specificity, a failure counts as a false alert", cases, absent, cleared),
@@ -110,6 +111,19 @@ def _share(identifier: str, name: str, count: int, of: int, method: str) -> Figu
         return Figure(identifier, name, FOUND, None, None, None, True, 0, 0, "")
     limits = wilson(count, of)
     return Figure(identifier, name, FOUND, count / of, limits.lower, limits.upper, True, count, of, method)
+
+
+def _unblinded(cases: AnalysedCases) -> tuple[Figure, ...]:
+    """How many reports mention the model or another AI, and sensitivity without them; nothing where none does."""
+    labelled = cases.present | cases.absent
+    told = int((labelled & cases.mentions_model).sum())
+    if not told:
+        return ()
+    silent = cases.present & ~cases.mentions_model
+    return (
+        _share("reports_mention_model", "Reports that mention the AI", told, int(labelled.sum()), "Wilson"),
+        _clustered("sensitivity_unmentioned", "Sensitivity, without those reports", cases, silent, cases.found),
+    )
 
 
 def _per_patient(cases: AnalysedCases) -> Figure:

@@ -131,15 +131,20 @@ class ReferenceRule:
         label_rule: identifier of the rule set in shadow/reference_standard that reads the text.
         not_mentioned: what a report without a mention says.
         first_final_is_primary: must be true in this version; later versions are sensitivity analyses.
+        additional_label_rules: rules of other conditions that read every final report too; their labels are on record,
+            and the analysis stays with the target condition.
     """
 
     label_rule: str
     not_mentioned: UnmentionedPolicy
     first_final_is_primary: bool
+    additional_label_rules: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.first_final_is_primary:
             raise ValueError("first_final_is_primary: must be true; no other primary reference is implemented")
+        if len({self.label_rule, *self.additional_label_rules}) <= len(self.additional_label_rules):
+            raise ValueError("additional_label_rules: names a rule twice, or the primary one again")
 
 
 @dataclass(frozen=True, slots=True)

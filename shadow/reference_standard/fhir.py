@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shadow.domain.errors import MalformedMessage
+from shadow.reference_standard.coded_finding import CodedFinding, coded_finding, finding_of_observation
 from shadow.reference_standard.report import ParsedReport, UnusableReport, addendum_start
 from shadow.reference_standard.result_status import ResultStatus
 
@@ -93,9 +94,41 @@ def _reports(resource: Json) -> list[ParsedReport | UnusableReport]:
             text=text,
             addendum_start=addendum_start(text),
             patient_class=None,
+            codes=_codes(resource),
         )
         for number, accession_number in enumerate(accession_numbers, 1)
     ]
+
+
+def _codes(resource: Json) -> tuple[CodedFinding, ...]:
+    """Findings stated as codes: by conclusionCode (codedDiagnosis before R4), and by contained final Observations."""
+    concluded = _codings(resource.get("conclusionCode")) + _codings(resource.get("codedDiagnosis"))
+    found = [one for one in (coded_finding(system, code) for system, code in concluded) if one is not None]
+    for one in _list(resource.get("contained")):
+        if one.get("resourceType") == "Observation" and one.get("status") in ("final", "amended", "corrected"):
+            interpretations = [code for _, code in _codings(one.get("interpretation"))]
+            value = _codings(one.get("valueCodeableConcept"))
+            asked = one.get("code")
+            found += finding_of_observation(_codings(asked), _names(asked), value, interpretations)
+    return tuple(dict.fromkeys(found))
+
+
+def _codings(concepts: Any) -> list[tuple[str, str]]:
+    """(system, code) of every coding of one or several CodeableConcepts."""
+    return [
+        (str(coding.get("system", "")), str(coding.get("code", "")))
+        for concept in _list(concepts)
+        for coding in _list(concept.get("coding"))
+    ]
+
+
+def _names(concept: Any) -> str:
+    """What a CodeableConcept is called, in words."""
+    return " ".join(
+        str(word)
+        for one in _list(concept)
+        for word in (one.get("text", ""), *(coding.get("display", "") for coding in _list(one.get("coding"))))
+    )
 
 
 def _accession_numbers(resource: Json) -> list[str]:

@@ -8,10 +8,11 @@ into the text as it came; nothing is re-flowed, lowered or trimmed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from shadow.reference_standard.coded_finding import CodedFinding
 from shadow.reference_standard.label_rule import Direction, Effect, LabelRule, ModifierOfRule, TargetOfRule
 from shadow.store.events import Span
 
@@ -34,10 +35,26 @@ class LabelState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a rule read in one text, and every mention that took part."""
+    """What a rule read in one report, and every mention that took part.
 
-    state: LabelState
+    Attributes:
+        text_state: what the text says.
+        code_state: what the codes say that the rule lists; None without one.
+    """
+
+    text_state: LabelState
     spans: tuple[Span, ...]
+    code_state: LabelState | None = None
+
+    @property
+    def state(self) -> LabelState:
+        """The label: a coded finding is what the radiologist stated outright, so it beats the reading of the text."""
+        return self.text_state if self.code_state is None else self.code_state
+
+    @property
+    def source(self) -> str:
+        """Whether `text` or `code` decided."""
+        return "text" if self.code_state is None else "code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +86,13 @@ class _Evidence:
     general: bool
 
 
-def read_label(rule: LabelRule, text: str) -> Label:
-    """What the rule reads in a report text.
+def read_label(rule: LabelRule, text: str, codes: Iterable[CodedFinding] = ()) -> Label:
+    """What the rule reads in a report: in its text, and in its coded findings where it has any that the rule lists.
 
     Only sections with a rank are evidence. A mention that affirms the condition makes the report `present`,
     one in doubt `indeterminate`, one denied `absent`, in this order. A general denial in a section of higher
     rank turns `indeterminate` into `absent`, and `present` into `indeterminate`: the report contradicts
-    itself.
+    itself. Coded findings follow the same order.
     """
     evidence: list[_Evidence] = []
     spans: list[Span] = []
@@ -88,7 +105,26 @@ def read_label(rule: LabelRule, text: str) -> Label:
                     continue
                 evidence.append(_Evidence(section.rank, effect, mention.target.general))
                 spans.append(Span(mention.start, mention.end, section.name, effect.value, trigger))
-    return Label(_state(evidence), tuple(spans))
+    return Label(_state(evidence), tuple(spans), _code_state(rule, codes))
+
+
+def _code_state(rule: LabelRule, codes: Iterable[CodedFinding]) -> LabelState | None:
+    """What listed codes say; None without one. The whole condition both stated and denied is no answer."""
+    stated: set[Effect] = set()
+    denied = False
+    for finding in codes:
+        for listed in rule.codes:
+            if listed.covers(finding):
+                if not finding.absent:
+                    stated.add(listed.state)
+                elif listed.general and listed.state is Effect.PRESENT:
+                    denied = True
+    if denied and stated - {Effect.ABSENT}:
+        return LabelState.INDETERMINATE
+    for effect in (Effect.PRESENT, Effect.INDETERMINATE, Effect.ABSENT):
+        if effect in stated:
+            return LabelState(effect.value)
+    return LabelState.ABSENT if denied else None
 
 
 def _state(evidence: Sequence[_Evidence]) -> LabelState:

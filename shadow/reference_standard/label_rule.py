@@ -15,6 +15,7 @@ from pathlib import Path
 
 from shadow.domain.errors import ConfigurationError
 from shadow.protocol.reader import read_toml
+from shadow.reference_standard.coded_finding import SYSTEMS, CodedFinding, plain_code
 
 _RULES = Path(__file__).parent / "rules"
 _ANY_WORD = re.compile(r"\\[wWSD]|(?<!\\)\.|\[\^")
@@ -78,6 +79,35 @@ class Patterns:
 
 
 @dataclass(frozen=True, slots=True)
+class CodesOfRule:
+    """Codes that state the condition, and what each says. One that ends in `*` covers all that begin like it.
+
+    Attributes:
+        system: SNOMED CT, ICD-10 (ICD-10-CM too), RadLex or BI-RADS.
+        state: what the code says.
+        general: the code speaks about the whole condition, so that denying it denies the condition.
+    """
+
+    system: str
+    codes: tuple[str, ...]
+    state: Effect
+    general: bool = False
+
+    def __post_init__(self) -> None:
+        if self.system not in SYSTEMS.values():
+            raise ValueError(f"codes: system must be one of {', '.join(sorted(set(SYSTEMS.values())))}")
+        if self.state not in (Effect.PRESENT, Effect.ABSENT, Effect.INDETERMINATE):
+            raise ValueError("codes: state must be present, absent or indeterminate")
+
+    def covers(self, finding: CodedFinding) -> bool:
+        """Whether the finding's code is one of these."""
+        return finding.system == self.system and any(
+            finding.code.startswith(code[:-1]) if code.endswith("*") else finding.code == code
+            for code in (plain_code(self.system, one) for one in self.codes)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class LanguageFile:
     """How reports are written in one language: headings, sentences and modifiers, shared by the rules that name it."""
 
@@ -100,6 +130,7 @@ class RuleFile:
     targets: tuple[TargetOfRule, ...]
     exclusions: Patterns
     modifiers: tuple[ModifierOfRule, ...] = ()
+    codes: tuple[CodesOfRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +138,7 @@ class LabelRule:
     """A rule file with its patterns compiled.
 
     Attributes:
-        identifier: name and version, such as `intracranial-haemorrhage/2`.
+        identifier: name and version, such as `intracranial-haemorrhage/3`.
         heading: any heading, in group `line` at the start of a line or in group `inline` within one.
         sections, targets, modifiers: the file's entries, each with its pattern.
         terminators: end the reach of a forward modifier; backward_terminators: these and more.
@@ -124,6 +155,7 @@ class LabelRule:
     terminators: re.Pattern[str]
     backward_terminators: re.Pattern[str]
     modifiers: tuple[tuple[ModifierOfRule, re.Pattern[str]], ...]
+    codes: tuple[CodesOfRule, ...] = ()
 
 
 def load_rule(identifier: str) -> LabelRule:
@@ -180,6 +212,7 @@ def compile_rule(file: RuleFile) -> LabelRule:
         terminators=_phrases(language.terminators.patterns),
         backward_terminators=_phrases(language.terminators.patterns + language.backward_terminators.patterns),
         modifiers=tuple((modifier, _phrases(modifier.patterns)) for modifier in (*language.modifiers, *file.modifiers)),
+        codes=file.codes,
     )
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from shadow.domain.errors import ConfigurationError, MalformedMessage
@@ -21,6 +22,12 @@ from shadow.protocol.trial import Eligibility, TrialProtocol
 from shadow.reference_standard.fhir import diagnostic_reports
 from shadow.reference_standard.label import Label, read_label
 from shadow.reference_standard.label_rule import LabelRule, load_rule
+from shadow.reference_standard.model_mention import (
+    ModelMentions,
+    load_model_mentions,
+    mentions_model,
+    names_of_models,
+)
 from shadow.reference_standard.order import ORDER_TYPES, ParsedOrder, parse_orders
 from shadow.reference_standard.patient_merge import MERGES, PatientMerge, parse_merges
 from shadow.reference_standard.report import ParsedReport, UnusableReport, parse_reports
@@ -72,19 +79,21 @@ class DrainedReports:
 class _ReadMessage:
     site: Site
     faithful: bool
-    reports: tuple[tuple[ParsedReport, Label], ...]
+    reports: tuple[tuple[ParsedReport, tuple[Label, ...]], ...]
     unusable: tuple[UnusableReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Reception:
-    """What turns messages into events: the sites, the trial's keys, the text store, the rule."""
+    """What turns messages into events: the sites, the trial's keys, the text store, the rules, the model's names."""
 
     sites: Sequence[Site]
     pseudonymiser: Pseudonymiser
     blobs: Blobs
     rule: LabelRule
     target_condition: str
+    additional_rules: tuple[LabelRule, ...] = ()
+    mentions: ModelMentions = field(default_factory=load_model_mentions)
     eligibility: Eligibility | None = None
 
     def events_of(self, record: Record) -> list[Event]:
@@ -110,8 +119,8 @@ class Reception:
             return [_quarantined(octets, f"reader_failed:{type(error).__name__}")]
         events: list[Event] = [] if read.faithful else [_replaced(octets)]
         events.extend(_quarantined(octets, one.reason, one.group) for one in read.unusable)
-        for report, label in read.reports:
-            events.extend(self._version_and_label(octets, read.site, report, label, received_at))
+        for report, labels in read.reports:
+            events.extend(self._version_and_labels(octets, read.site, report, labels, received_at))
         return events
 
     def events_of_file(self, content: bytes, suffix: str, site: Site, received_at: datetime) -> list[Event]:
@@ -123,8 +132,7 @@ class Reception:
                     if isinstance(one, UnusableReport):
                         events.append(_quarantined(octets, one.reason, one.group))
                     else:
-                        label = read_label(self.rule, one.text)
-                        events.extend(self._version_and_label(octets, site, one, label, received_at))
+                        events.extend(self._version_and_labels(octets, site, one, self._labels(one), received_at))
         except MalformedMessage as malformed:
             events.append(_quarantined(content, malformed.reason))
         return events or [_quarantined(content, "no_report")]
@@ -201,12 +209,19 @@ class Reception:
         return _ReadMessage(
             site=site,
             faithful=message.faithful,
-            reports=tuple((one, read_label(self.rule, one.text)) for one in parsed if isinstance(one, ParsedReport)),
+            reports=tuple((one, self._labels(one)) for one in parsed if isinstance(one, ParsedReport)),
             unusable=tuple(one for one in parsed if isinstance(one, UnusableReport)),
         )
 
-    def _version_and_label(
-        self, octets: bytes, site: Site, report: ParsedReport, label: Label, received_at: datetime
+    def _rules(self, report: ParsedReport) -> tuple[LabelRule, ...]:
+        """The primary rule reads every version; those of other conditions, final ones only."""
+        return (self.rule, *self.additional_rules) if report.result_status.final else (self.rule,)
+
+    def _labels(self, report: ParsedReport) -> tuple[Label, ...]:
+        return tuple(read_label(rule, report.text, report.codes) for rule in self._rules(report))
+
+    def _version_and_labels(
+        self, octets: bytes, site: Site, report: ParsedReport, labels: Sequence[Label], received_at: datetime
     ) -> list[Event]:
         normalised = normalise_accession_number(site.accession_rule, report.accession_number)
         accession_key = self.pseudonymiser.accession_key(site.accession_issuer, normalised)
@@ -225,18 +240,9 @@ class Reception:
             text_sha256=self.blobs.put(report.text.encode("utf-8")),
             message_sha256=message_sha256,
             patient_class=report.patient_class,
+            mentions_model=mentions_model(self.mentions, report.text),
         )
-        return [
-            version,
-            LabelRead(
-                report_key=version.report_key,
-                accession_key=accession_key,
-                target_condition=self.target_condition,
-                state=label.state.value,
-                rule=self.rule.identifier,
-                spans=label.spans,
-            ),
-        ]
+        return [version, *map(partial(_label_read, version), self._rules(report), labels)]
 
     def _patient_key(self, site: Site, report: ParsedReport) -> str | None:
         if report.patient_id is None:
@@ -267,14 +273,23 @@ def reception_of(
     """The reception of a trial.
 
     Raises:
-        ConfigurationError: the protocol's label rule is unknown or reads another condition.
+        ConfigurationError: a label rule of the protocol is unknown, or its primary one reads another condition.
     """
     rule = load_rule(protocol.reference.label_rule)
     if rule.target_condition != protocol.target_condition:
         raise ConfigurationError(
             "trial file", "reference.label_rule", f"reads '{rule.target_condition}', not the target condition"
         )
-    return Reception(sites, pseudonymiser, blobs, rule, protocol.target_condition, protocol.eligibility)
+    return Reception(
+        sites,
+        pseudonymiser,
+        blobs,
+        rule,
+        protocol.target_condition,
+        tuple(load_rule(one) for one in protocol.reference.additional_label_rules),
+        load_model_mentions(names_of_models(protocol)),
+        protocol.eligibility,
+    )
 
 
 def drain_reports(
@@ -339,6 +354,20 @@ def drain_report_files(folder: Path, ledger: Ledger, reception: Reception, now: 
             drop.put_away(path, content)
             files += 1
     return files
+
+
+def _label_read(version: ReportVersion, rule: LabelRule, label: Label) -> LabelRead:
+    return LabelRead(
+        report_key=version.report_key,
+        accession_key=version.accession_key,
+        target_condition=rule.target_condition,
+        state=label.state.value,
+        rule=rule.identifier,
+        spans=label.spans,
+        source=label.source,
+        text_state=label.text_state.value,
+        code_state=None if label.code_state is None else label.code_state.value,
+    )
 
 
 def _append_batch(

@@ -7,6 +7,7 @@ lives no longer than the message is being worked on.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo
 from shadow.domain.errors import MalformedMessage
 from shadow.domain.hl7 import Message, Segment
 from shadow.domain.shift import local_instant
+from shadow.reference_standard.coded_finding import CodedFinding, finding_of_observation
 from shadow.reference_standard.patient_merge import patient_identifier
 from shadow.reference_standard.result_status import (
     ObservationResultStatus,
@@ -23,7 +25,10 @@ from shadow.reference_standard.result_status import (
 )
 
 TEXT_VALUE_TYPES = frozenset({"TX", "FT", "ST"})
-"""OBX-2 of the lines that are report text; numbers, codes and documents (NM, CWE, ED ...) are not read."""
+"""OBX-2 of the lines that are report text; numbers and documents (NM, ED ...) are not read."""
+
+CODED_VALUE_TYPES = frozenset({"CWE", "CE", "CNE", "CD"})
+"""OBX-2 of coded findings."""
 
 _PRODUCTION = ("", "P")
 _TIMESTAMP = re.compile(
@@ -46,6 +51,7 @@ class ParsedReport:
         text: the report's lines (OBX-5 of TX, FT and ST), joined by newlines.
         addendum_start: character offset of the first ADDENDUM heading in `text`; None without one.
         patient_class: PV1-2 where it is a short code (table 0004), else None.
+        codes: findings stated as codes, in lines that are final and not withdrawn.
     """
 
     group: int
@@ -57,6 +63,7 @@ class ParsedReport:
     text: str
     addendum_start: int | None
     patient_class: str | None
+    codes: tuple[CodedFinding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,7 @@ def _report(message: Message, group: _Group, source: _Group, zone: ZoneInfo) -> 
         text=text,
         addendum_start=addendum_start(text),
         patient_class=_patient_class(message),
+        codes=_codes(message, [*group.observations, *([] if source is group else source.observations)], status),
     )
 
 
@@ -197,6 +205,27 @@ def _text_lines(message: Message, group: _Group) -> list[str]:
         if _is_text(message, observation) and not _line_status(message, observation).withdrawn:
             lines.extend(message.lines(observation, 5))
     return lines
+
+
+def _codes(message: Message, observations: Sequence[Segment], status: ResultStatus) -> tuple[CodedFinding, ...]:
+    """What coded observations state: those that are final themselves, or of a final report where they do not say."""
+    found: list[CodedFinding] = []
+    for one in observations:
+        line = _line_status(message, one)
+        settled = line.final or (line is ObservationResultStatus.UNSTATED and status.final)
+        if message.value(one, 2).upper() in CODED_VALUE_TYPES and settled:
+            values = [_coding(message, repetition) for repetition in message.repetitions(one, 5)]
+            interpretations = [message.component(repetition) for repetition in message.repetitions(one, 8)]
+            asked = _coding(message, message.repetitions(one, 3)[0])
+            words = " ".join(message.value(one, 3, number) for number in (1, 2, 4, 5))
+            found += finding_of_observation(asked, words, [pair for value in values for pair in value], interpretations)
+    return tuple(dict.fromkeys(found))
+
+
+def _coding(message: Message, value: str) -> list[tuple[str, str]]:
+    """(system, code) of a CWE: the first coding and the alternate one."""
+    pairs = [(message.component(value, system), message.component(value, code)) for code, system in ((1, 3), (4, 6))]
+    return [(system, code) for system, code in pairs if code]
 
 
 def _patient_id(message: Message) -> str | None:

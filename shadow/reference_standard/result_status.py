@@ -55,6 +55,11 @@ class ObservationResultStatus(StrEnum):
         """Whether the line was deleted, posted in error or never obtained: its text does not count."""
         return self in _WITHDRAWN_LINES
 
+    @property
+    def final(self) -> bool:
+        """Whether it stands as final or corrected."""
+        return self in _FINAL_LINES or self in _CORRECTED_LINES
+
 
 _FINAL = frozenset({ResultStatus.FINAL, ResultStatus.CORRECTED})
 _WITHDRAWN_LINES = frozenset(

@@ -300,6 +300,7 @@ class ReportVersion:
         text_sha256: of the report text in the blob store.
         message_sha256: of the message in the journal.
         patient_class: PV1-2 (HL7 table 0004): E, I, O ...; None where the message has none.
+        mentions_model: the text mentions the model or another AI, so its writer may not have been blind to it.
     """
 
     KIND: ClassVar[Kind] = Kind.REPORT_VERSION
@@ -316,6 +317,7 @@ class ReportVersion:
     text_sha256: str
     message_sha256: str
     patient_class: str | None = None
+    mentions_model: bool = False
 
     @property
     def key(self) -> str:
@@ -353,6 +355,9 @@ class LabelRead:
     Attributes:
         state: present, absent, indeterminate or not_mentioned; the protocol says what the last one means.
         rule: identifier of the rule set with its version.
+        source: whether the text or a coded finding decided: text or code.
+        text_state, code_state: what each says alone; code_state None without a listed code, text_state None in bodies
+            older than this field, where the text alone decided.
     """
 
     KIND: ClassVar[Kind] = Kind.LABEL
@@ -362,6 +367,9 @@ class LabelRead:
     state: str
     rule: str
     spans: tuple[Span, ...]
+    source: str = "text"
+    text_state: str | None = None
+    code_state: str | None = None
 
     @property
     def key(self) -> str:

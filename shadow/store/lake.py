@@ -2,7 +2,7 @@
 
 Parts are immutable and named by trial and range of events; the manifest that lists them is replaced as one. A
 reader sees one consistent snapshot across kinds and needs no lock. No process opens a shared .duckdb file. A lake
-that is damaged, or that speaks for another ledger than the one exported, is made anew by the next export.
+that is damaged, has the columns of another version, or speaks for another ledger is made anew by the next export.
 """
 
 from __future__ import annotations
@@ -143,7 +143,21 @@ class Lake:
             newest = ledger.since(manifest.upto - 1, 1)
             if not newest or (newest[0].seq, newest[0].hash) != (manifest.upto, manifest.upto_hash):
                 return False
-        return all(_is_whole(self._root / part) for _, parts in manifest.files for part in parts)
+        whole = all(_is_whole(self._root / part) for _, parts in manifest.files for part in parts)
+        return whole and self._has_the_columns_of_today(manifest)
+
+    def _has_the_columns_of_today(self, manifest: Manifest) -> bool:
+        """Whether the oldest part of each kind has the columns of today: an upgrade may have added some."""
+        with in_memory() as connection:
+            connection.register("tail", TAIL_SCHEMA.empty_table())
+            try:
+                return all(
+                    pq.read_schema(self._root / parts[0]).names == connection.sql(_export_statement(kind)).columns
+                    for kind, parts in manifest.files
+                    if parts
+                )
+            except (pa.ArrowException, OSError):
+                return False
 
     def _empty(self) -> None:
         (self._root / MANIFEST).unlink(missing_ok=True)

@@ -14,7 +14,8 @@ select
     (body ->> 'received_at')::timestamptz as received_at,
     body ->> 'text_sha256' as text_sha256,
     body ->> 'message_sha256' as message_sha256,
-    body ->> 'patient_class' as patient_class
+    body ->> 'patient_class' as patient_class,
+    coalesce((body ->> 'mentions_model')::boolean, false) as mentions_model -- older bodies were not searched
 from tail
 where kind = 'report_version'
 order by seq

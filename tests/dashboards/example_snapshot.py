@@ -390,6 +390,7 @@ def analysed_example(cases: tuple[ExampleCase, ...], closed_weeks: int) -> Analy
         reported_after=np.where(pending, np.nan, chance.uniform(20, 300, size)),
         locked_after=np.where(evaluable, 0.05, np.nan),
         first=np.ones(size, dtype=bool),
+        mentions_model=np.arange(size) % 97 == 0,
     )
 
 

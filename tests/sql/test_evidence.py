@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_cohorts import MONDAY, case
-from test_linkage import PROTOCOL, linked, study
+from test_linkage import PROTOCOL, linked, report, study
 
 from shadow.assessment.analysed import AnalysedCases, analysed_cases
 from shadow.assessment.champion import champion_figures
@@ -160,3 +160,12 @@ def test_a_study_without_an_accession_is_not_given_anothers_result(tmp_path: Pat
     alone[0] = replace(study("1"), acquired_at=MONDAY, accession_key=None)
     _, (vendor, _) = analysed(tmp_path, [*alone[:2], vendor_result("2", True)])
     assert not vendor.evaluable.any()
+
+
+def test_an_addendum_that_mentions_the_model_takes_its_study_out_of_the_blinded_figure(tmp_path: Path) -> None:
+    addendum = replace(report("1", "C", 2), mentions_model=True)
+    events = [*case("1", 0, "present", 0.9), addendum, *case("2", 1, "present", 0.9), *case("3", 2, "absent", 0.1)]
+    cases, _ = analysed(tmp_path, events)
+    assert cases.mentions_model.tolist() == [True, False, False]
+    figures = {one.identifier: one for one in champion_figures(cases, PROTOCOL.analysis)}
+    assert (figures["sensitivity"].of, figures["sensitivity_unmentioned"].of) == (2, 1)

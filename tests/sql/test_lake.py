@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from shadow.domain.project import sql
@@ -113,6 +114,19 @@ def test_a_damaged_lake_is_made_anew_by_the_next_export(
     note(ledger, 20, 1)
     assert lake.export(ledger) == 21
     assert keys(lake) == [f"k{number}" for number in range(21)]
+
+
+def test_a_lake_without_a_column_that_an_upgrade_added_is_made_anew(tmp_path: Path, ledger: Ledger) -> None:
+    lake = Lake(tmp_path / "lake")
+    note(ledger, 0, 20)
+    lake.export(ledger)
+    part = tmp_path / "lake" / lake.manifest().of("audit")[0]
+    pq.write_table(pq.read_table(part).drop_columns(["detail"]), part)
+    note(ledger, 20, 1)
+    assert lake.export(ledger) == 21
+    assert keys(lake) == [f"k{number}" for number in range(21)]
+    note(ledger, 21, 1)
+    assert lake.export(ledger) == 1
 
 
 def test_a_lake_can_be_made_anew_at_will(tmp_path: Path, ledger: Ledger) -> None:

@@ -44,7 +44,7 @@ def cases(size: int, **given: object) -> AnalysedCases:
         "thickness_mm": np.full(size, 5.0), "kvp": np.full(size, 120.0), "kernel": text("H30"),
         "week": (day // 7).astype(np.int64), "closed": yes, "index_day": day, "age_days": 400 - day,
         "delay_days": np.ones(size), "turnaround_days": np.ones(size), "reported_after": np.full(size, 60.0),
-        "locked_after": np.full(size, 0.1), "first": yes,
+        "locked_after": np.full(size, 0.1), "first": yes, "mentions_model": no,
     }  # fmt: skip
     assert set(columns) == {one.name for one in fields(AnalysedCases)}
     return AnalysedCases(**(columns | given))  # type: ignore[arg-type]
@@ -207,3 +207,13 @@ def test_what_the_protocol_decided_about_reports_is_also_shown_decided_otherwise
     silent_is_doubt = replace(given, absent=flags("000001"), indeterminate=flags("001110"))
     found = {one.identifier: (one.count, one.of) for one in champion_figures(silent_is_doubt, Analysis())}
     assert found["specificity_unsaid_absent"] == (1, 2)
+
+
+def test_sensitivity_is_also_given_without_the_reports_that_mention_the_model() -> None:
+    present, found, told = flags("11110000"), flags("11010000"), flags("10001000")
+    given = cases(8, present=present, absent=~present, found=found, mentions_model=told)
+    figures = {one.identifier: one for one in champion_figures(given, PROTOCOL.analysis)}
+    assert (figures["reports_mention_model"].count, figures["reports_mention_model"].of) == (2, 8)
+    assert (figures["sensitivity_unmentioned"].count, figures["sensitivity_unmentioned"].of) == (2, 3)
+    silent = champion_figures(replace(given, mentions_model=flags("00000000")), PROTOCOL.analysis)
+    assert not any(one.identifier == "sensitivity_unmentioned" for one in silent)

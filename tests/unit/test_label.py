@@ -26,23 +26,25 @@ from shadow.reference_standard.label_rule import (
 )
 
 RULE_FILE = Path(label_rule.__file__).parent / "rules" / "conditions" / "intracranial_haemorrhage.toml"
-RULE = load_rule("intracranial-haemorrhage/2")
+RULE = load_rule("intracranial-haemorrhage/3")
 PINNED = {
-    "breast-assessment/1": "e6ed9244e9e4e3bb",
-    "cardiomegaly/1": "cb4f1c1b6fcf564a",
-    "consolidation/1": "6bbde2d0a6c6264c",
-    "epidural-haemorrhage/1": "63f0fbb67777996a",
-    "fracture/1": "fe098ed39724aa66",
-    "intracranial-haemorrhage/2": "e35e8367f2df910c",
-    "intraparenchymal-haemorrhage/1": "89f770bc5d16d970",
-    "intraventricular-haemorrhage/1": "e1f4cc84ed7b33f7",
-    "large-vessel-occlusion/1": "6d351197e96f5365",
-    "pleural-effusion/1": "c61b8b45d120d227",
-    "pneumothorax/1": "c436818242099426",
-    "pulmonary-embolism/1": "ee1a8147e3c577ee",
-    "pulmonary-nodule/1": "e4d35b4dda4a4e3f",
-    "subarachnoid-haemorrhage/1": "1e3a87ca6ff235db",
-    "subdural-haemorrhage/1": "54b3d1c6a71045f6",
+    "acute-fracture/1": "386276e2f5c01317",
+    "breast-assessment/2": "ed2111fe76539ad5",
+    "cardiomegaly/2": "50c4d363b9bbdbcd",
+    "consolidation/2": "f7921cdddf3d022a",
+    "epidural-haemorrhage/2": "7ed5c040e85af043",
+    "fracture/2": "3d3f1cc09e5b5742",
+    "intracranial-haemorrhage/3": "b1388c2b28796dd5",
+    "intraparenchymal-haemorrhage/2": "99e8d5d95e4aee2c",
+    "intraventricular-haemorrhage/2": "18facc7a57ccd3bd",
+    "large-vessel-occlusion/2": "e9ae2e584cd80fbb",
+    "pleural-effusion/2": "f6c2351e86f5c7b9",
+    "pneumothorax/2": "8a2a09a1abf4d4e4",
+    "pulmonary-embolism/2": "2efd88382725fa4b",
+    "pulmonary-nodule/2": "883845d1661dedfb",
+    "pulmonary-oedema/1": "08dff9eb308889be",
+    "subarachnoid-haemorrhage/2": "76d6ef00012931e4",
+    "subdural-haemorrhage/2": "89ff241d1ef8d30b",
 }
 PRESENT, ABSENT, INDETERMINATE, NOT_MENTIONED = (
     LabelState.PRESENT,
@@ -288,7 +290,7 @@ def test_reading_time_grows_with_the_text_not_with_its_square(unit: str) -> None
 
 
 def test_an_unknown_rule_names_those_that_exist() -> None:
-    with pytest.raises(ConfigurationError, match="intracranial-haemorrhage/2"):
+    with pytest.raises(ConfigurationError, match="intracranial-haemorrhage/3"):
         load_rule("intracranial-haemorrhage/0")
 
 
@@ -305,7 +307,7 @@ def test_every_modifier_of_the_shipped_rule_matches_a_list_of_words_only() -> No
 
 
 def test_a_rule_of_an_unknown_language_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="english-radiology/1"):
+    with pytest.raises(ConfigurationError, match="english-radiology/2"):
         compile_rule(replace(read_toml(RULE_FILE, RuleFile), language="latin/1"))
 
 

@@ -110,7 +110,7 @@ def test_a_final_report_becomes_a_version_and_its_label(bench: Bench) -> None:
     assert (version["site"], version["result_status"], version["final"]) == ("riverside", "F", True)
     assert version["received_at"] == "2026-08-24T16:00:00.000000Z"
     assert version["reported_at"] == "2026-08-24T15:30:00.000000Z"
-    assert (label["state"], label["rule"]) == ("present", "intracranial-haemorrhage/2")
+    assert (label["state"], label["rule"]) == ("present", "intracranial-haemorrhage/3")
     assert label["report_key"] == version["report_key"]
 
 
@@ -257,3 +257,45 @@ def test_a_rule_for_another_condition_is_refused(bench: Bench) -> None:
     with pytest.raises(ConfigurationError, match="label_rule"):
         bench.drain(protocol=replace(PROTOCOL, target_condition="pneumothorax"))
     assert bench.ledger.count(Kind.REPORT_VERSION) == 0
+
+
+def test_a_coded_finding_decides_and_the_texts_reading_is_kept(bench: Bench) -> None:
+    bench.arrive(message(text="IMPRESSION: Normal.") + b"OBX|2|CWE|F^FINDING^L||1386000^^SCT||||||F\r")
+    bench.drain()
+    (label,) = bench.bodies(Kind.LABEL)
+    assert (label["state"], label["source"]) == ("present", "code")
+    assert (label["text_state"], label["code_state"]) == ("not_mentioned", "present")
+
+
+def test_a_version_that_mentions_the_model_is_flagged_and_its_neighbour_is_not(bench: Bench) -> None:
+    bench.arrive(message("C1", "R1"), message("C2", "R1", text="ADDENDUM: Flagged by AI. Small subdural haematoma."))
+    bench.drain()
+    assert [body["mentions_model"] for body in bench.bodies(Kind.REPORT_VERSION)] == [False, True]
+
+
+def test_each_final_version_is_read_by_the_rules_of_other_conditions_too(bench: Bench) -> None:
+    reference = replace(PROTOCOL.reference, additional_label_rules=("fracture/2", "subdural-haemorrhage/2"))
+    text = "IMPRESSION: Small subdural haematoma. No fracture."
+    bench.arrive(message("C1", status="P", text=text), message("C2", text=text))
+    drained = bench.drain(protocol=replace(PROTOCOL, reference=reference))
+    assert (drained.versions, drained.labels) == (2, 4)
+    labels = [(body["rule"], body["target_condition"], body["state"]) for body in bench.bodies(Kind.LABEL)]
+    primary = (PROTOCOL.reference.label_rule, PROTOCOL.target_condition, "present")
+    assert labels == [
+        primary,
+        primary,
+        ("fracture/2", "fracture", "absent"),
+        ("subdural-haemorrhage/2", "subdural_haemorrhage", "present"),
+    ]
+
+
+def test_an_unknown_additional_rule_is_refused(bench: Bench) -> None:
+    reference = replace(PROTOCOL.reference, additional_label_rules=("heart/1",))
+    with pytest.raises(ConfigurationError, match="choose one of"):
+        bench.drain(protocol=replace(PROTOCOL, reference=reference))
+
+
+@pytest.mark.parametrize("rules", [("fracture/2", "fracture/2"), (PROTOCOL.reference.label_rule,)])
+def test_a_rule_named_twice_is_refused(rules: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="additional_label_rules"):
+        replace(PROTOCOL.reference, additional_label_rules=rules)

@@ -31,6 +31,7 @@ select
     ) as turnaround_days,
     date_diff('second', acquired_at, first_reported_at) / 60.0 as reported_after_minutes,
     date_diff('millisecond', machine_closed_at, locked_at) / 60000.0 as locked_after_minutes,
+    mentions_model,
     study_key in (select study_key from monitored_case) as first
 from evaluation_case
 where exclusion_reason is null

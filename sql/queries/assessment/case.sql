@@ -22,6 +22,7 @@ with joined as (
         accession_report.first_reported_at,
         accession_report.first_final_reported_at,
         accession_report.patient_class,
+        coalesce(accession_report.mentions_model, false) as mentions_model,
         first_final_label.state as read_state,
         if(first_final_label.state = 'not_mentioned', $not_mentioned, first_final_label.state) as label_state,
         if(
@@ -85,6 +86,7 @@ select
     first_reported_at,
     first_final_reported_at,
     patient_class,
+    mentions_model,
     software_versions,
     manufacturer,
     manufacturer_model_name,

@@ -1,6 +1,7 @@
 -- grain: one row an accession with at least one report version. The first final version is the primary one.
 -- A report whose accession was corrected counts under the accessions that it stands for now.
 -- A version that withdraws the report (X) voids what was final before it: a report on the wrong patient is none.
+-- mentions_model: one of the versions mentions the model or another AI, whatever it says about it.
 create view accession_report as
 with placed as (
     select
@@ -33,6 +34,7 @@ select
     min(coalesce(reported_at, received_at)) as first_reported_at,
     min(coalesce(reported_at, received_at)) filter (where valid) as first_final_reported_at,
     arg_min(patient_class, seq) as patient_class,
+    coalesce(bool_or(mentions_model), false) as mentions_model,
     count(*) as versions
 from standing
 group by accession_key
