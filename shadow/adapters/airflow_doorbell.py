@@ -53,7 +53,8 @@ def waiting(home: Home, door: Door) -> Waiting:
         case Door.MODELS:
             return _files(home.queues, "model-*/*.ready")
         case Door.JOURNAL:
-            return _files(home.journal, "*.journal") | _files(home.report_files, "incoming/*/[!.]*.*")
+            dropped = _files(home.report_files, "incoming/*/[!.]*.*")
+            return _files(home.journal, "*.journal") | _files(home.fhir, "journal/*.journal") | dropped
         case Door.VENDOR:
             return _files(home.vendor, "journal/*.journal") | _files(home.vendor, "incoming/*/*/[!.]*.csv")
 

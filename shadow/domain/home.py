@@ -59,8 +59,13 @@ class Home:
 
     @property
     def report_files(self) -> Path:
-        """Reports that come as files: incoming/<site>/ and done/<site>/."""
+        """Reports that come as files: incoming/<site>/, and journal/ once they are taken in."""
         return self.root / "reports"
+
+    @property
+    def fhir(self) -> Path:
+        """What FHIR servers sent: journal/, and how far each was asked."""
+        return self.root / "fhir"
 
     @property
     def vendor(self) -> Path:

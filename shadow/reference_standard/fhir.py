@@ -1,8 +1,8 @@
 """FHIR DiagnosticReport (R4 and R5) to the one report model: a resource, a Bundle, or one resource a line.
 
 Status by the value set DiagnosticReportStatus; the accession number is an Identifier of type ACSN (HL7 table 0203) of
-the report, of what it is based on, or of a contained ServiceRequest. A patient is known by an identifier of type MR;
-a mere reference names nobody here.
+the report, of what it is based on, or of the imaging study. ServiceRequests are orders. A patient is known by an
+identifier of type MR; a mere reference names nobody here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from shadow.domain.errors import MalformedMessage
 from shadow.reference_standard.coded_finding import CodedFinding, coded_finding, finding_of_observation
+from shadow.reference_standard.order import OrderState, ParsedOrder
 from shadow.reference_standard.report import ParsedReport, UnusableReport, addendum_start
 from shadow.reference_standard.result_status import ResultStatus
 
@@ -32,27 +33,47 @@ STATUSES = {
     "cancelled": ResultStatus.CANCELLED,
     "entered-in-error": ResultStatus.CANCELLED,
 }
+MAXIMUM_NESTED_BUNDLES = 4
 Json = dict[str, Any]
 
 
-def diagnostic_reports(content: bytes) -> Iterator[tuple[bytes, list[ParsedReport | UnusableReport]]]:
-    """Each DiagnosticReport as canonical JSON with its reports, one an accession number.
+def fhir_resources(content: bytes) -> Iterator[tuple[bytes, list[ParsedReport | ParsedOrder | UnusableReport]]]:
+    """Each DiagnosticReport and each ServiceRequest with an accession number, as canonical JSON with what it says.
 
-    The bytes are the same for the same resource wherever it stands, so a report sent twice is one version.
+    A report gives one ParsedReport an accession number. The bytes are the same for the same resource wherever it
+    stands, so a report sent twice is one version. What is referenced is looked for among the contained resources and
+    in the same document.
 
     Raises:
-        MalformedMessage: `not_json`, or `no_diagnostic_report` where there is none.
+        MalformedMessage: `not_json`, `nothing_to_read` (an OperationOutcome, or a Bundle without content), or
+            `no_diagnostic_report`.
     """
-    found = False
-    for resource in _resources(content):
-        if resource.get("resourceType") == "DiagnosticReport":
+    found, empty = False, True
+    for resource, neighbours in _resources(content):
+        kind = resource.get("resourceType")
+        empty = empty and kind in ("OperationOutcome", "SubscriptionStatus", "Parameters", "Bundle")
+        if kind == "DiagnosticReport":
             found = True
-            yield json.dumps(resource, sort_keys=True, ensure_ascii=False).encode(), _reports(resource)
+            yield _canonical(resource), list(_reports(resource, neighbours))
+        elif kind == "ServiceRequest":
+            found = True
+            orders = _orders(resource)
+            if orders:
+                yield _canonical(resource), list(orders)
     if not found:
+        if empty:
+            raise MalformedMessage("nothing_to_read", "no resource with content")
         raise MalformedMessage("no_diagnostic_report", "no resource of this type")
 
 
-def _resources(content: bytes) -> Iterator[Json]:
+def _canonical(resource: Json) -> bytes:
+    return json.dumps(resource, sort_keys=True, ensure_ascii=False).encode("utf-8", errors="replace")
+
+
+def _resources(content: bytes) -> Iterator[tuple[Json, dict[str, Json]]]:
+    """Every resource with those of its document by `Type/id`, `id` and full URL."""
+    if content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise MalformedMessage("not_json", "XML is not read; ask the server for application/fhir+json")
     try:
         text = content.decode("utf-8-sig")
         try:
@@ -64,17 +85,55 @@ def _resources(content: bytes) -> Iterator[Json]:
     for document in documents:
         if not isinstance(document, dict):
             raise MalformedMessage("not_json", "no object")
-        if document.get("resourceType") == "Bundle":
-            for entry in _list(document.get("entry")):
-                resource = entry.get("resource")
-                if isinstance(resource, dict):
-                    yield resource
-        else:
-            yield document
+        entries = list(_entries(document, 0))
+        neighbours: dict[str, Json] = {}
+        for url, resource in entries:
+            name = f"{resource.get('resourceType')}/{resource.get('id')}"
+            for key in (url, name):
+                neighbours.setdefault(key, resource)
+        for _, resource in entries:
+            yield resource, neighbours
+        if not entries:
+            yield document, {}
 
 
-def _reports(resource: Json) -> list[ParsedReport | UnusableReport]:
-    accession_numbers = _accession_numbers(resource)
+def _entries(document: Json, depth: int) -> Iterator[tuple[str, Json]]:
+    """(full URL, resource) of a document; of a Bundle its entries', and of Bundles within it theirs."""
+    if document.get("resourceType") != "Bundle":
+        yield "", document
+        return
+    for entry in _list(document.get("entry")):
+        resource = entry.get("resource")
+        if isinstance(resource, dict):
+            if resource.get("resourceType") == "Bundle" and depth < MAXIMUM_NESTED_BUNDLES:
+                yield from _entries(resource, depth + 1)
+            else:
+                yield str(entry.get("fullUrl", "")), resource
+
+
+def _orders(resource: Json) -> list[ParsedOrder]:
+    """A ServiceRequest as orders, one an accession number; without one it can be joined with nothing."""
+    period = resource.get("occurrencePeriod")
+    began = period.get("start") if isinstance(period, dict) else None
+    planned = _instant(resource.get("occurrenceDateTime") or began) or _instant(resource.get("authoredOn"))
+    status = str(resource.get("status", ""))
+    state = (
+        OrderState.CANCELLED
+        if status in ("revoked", "entered-in-error")
+        else OrderState.ACTIVE
+        if status in ("draft", "active", "on-hold", "completed")
+        else OrderState.UNKNOWN
+    )
+    asked = resource.get("code")
+    words = _names(asked) + " " + _names(asked.get("concept") if isinstance(asked, dict) else None)  # R5: a reference
+    return [
+        ParsedOrder(number, accession_number, _patient_id(resource), state, words, planned)
+        for number, accession_number in enumerate(dict.fromkeys(_of_type(resource.get("identifier"), "ACSN")), 1)
+    ]
+
+
+def _reports(resource: Json, neighbours: dict[str, Json]) -> list[ParsedReport | UnusableReport]:
+    accession_numbers = _accession_numbers(resource, neighbours)
     status = STATUSES.get(str(resource.get("status", "")), ResultStatus.UNSTATED)
     text = _text(resource)
     if not accession_numbers:
@@ -131,15 +190,26 @@ def _names(concept: Any) -> str:
     )
 
 
-def _accession_numbers(resource: Json) -> list[str]:
-    """Without repeats, in order; what the report itself names goes before what its orders name."""
+def _accession_numbers(resource: Json, neighbours: dict[str, Json]) -> list[str]:
+    """Without repeats, in order; what the report itself names goes before what its orders and studies name.
+
+    Orders: `basedOn`, by identifier or reference, and contained ServiceRequests. Studies: `imagingStudy` (R4) and
+    `study` (R5), which an accession number may identify too.
+    """
     own = _of_type(resource.get("identifier"), "ACSN")
-    based = [one.get("identifier") for one in _list(resource.get("basedOn"))]
-    contained = [one for one in _list(resource.get("contained")) if one.get("resourceType") == "ServiceRequest"]
-    orders = _of_type(based, "ACSN") + [
-        value for one in contained for value in _of_type(one.get("identifier"), "ACSN")
-    ]  # fmt: skip
-    return list(dict.fromkeys(own or orders))
+    contained = _list(resource.get("contained"))
+    within = {f"#{one.get('id')}": one for one in contained}
+    found: list[str] = []
+    for one in _list(resource.get("basedOn")) + _list(resource.get("imagingStudy")) + _list(resource.get("study")):
+        found += _of_type(one.get("identifier"), "ACSN")
+        named = str(one.get("reference", ""))
+        target = within.get(named) or neighbours.get(named) or neighbours.get(named.split("/_history/")[0])
+        if target is not None:
+            found += _of_type(target.get("identifier"), "ACSN")
+    for one in contained:
+        if one.get("resourceType") == "ServiceRequest":
+            found += _of_type(one.get("identifier"), "ACSN")
+    return list(dict.fromkeys(own or found))
 
 
 def _patient_id(resource: Json) -> str | None:

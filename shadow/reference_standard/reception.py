@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -19,7 +19,7 @@ from shadow.domain.hl7 import Message, parse_message, sending_facility, split_me
 from shadow.domain.identifiers import Pseudonymiser, normalise_accession_number
 from shadow.protocol.site import Site
 from shadow.protocol.trial import Eligibility, TrialProtocol
-from shadow.reference_standard.fhir import diagnostic_reports
+from shadow.reference_standard.fhir import fhir_resources
 from shadow.reference_standard.label import Label, read_label
 from shadow.reference_standard.label_rule import LabelRule, load_rule
 from shadow.reference_standard.model_mention import (
@@ -32,8 +32,8 @@ from shadow.reference_standard.order import ORDER_TYPES, ParsedOrder, parse_orde
 from shadow.reference_standard.patient_merge import MERGES, PatientMerge, parse_merges
 from shadow.reference_standard.report import ParsedReport, UnusableReport, parse_reports
 from shadow.reference_standard.report_table import table_reports
+from shadow.reference_standard.structured_report import structured_report
 from shadow.store.blobs import Blobs
-from shadow.store.drop_folder import DropFolder
 from shadow.store.events import (
     Audited,
     Event,
@@ -49,9 +49,10 @@ from shadow.store.ledger import Ledger
 
 QUARANTINED = "message_quarantined"
 NOT_USED = "message_not_used"
+NOT_REPORTS = frozenset({"not_a_report", "nothing_to_read"})
+"""Why a file is set aside without being at fault: other documents, and notifications without content."""
 REPLACED = "characters_replaced"
 CURSOR = "reports.cursor"
-FILE_SUFFIXES = (".json", ".ndjson", ".csv", ".parquet")
 _ACTOR = "reports"
 _BATCH = 64
 _LOGGER = logging.getLogger("shadow.reports")
@@ -131,18 +132,32 @@ class Reception:
                 for one in reports:
                     if isinstance(one, UnusableReport):
                         events.append(_quarantined(octets, one.reason, one.group))
+                    elif isinstance(one, ParsedOrder):
+                        events.append(self._ordered(octets, site, one, received_at))
                     else:
                         events.extend(self._version_and_labels(octets, site, one, self._labels(one), received_at))
         except MalformedMessage as malformed:
+            if malformed.reason in NOT_REPORTS:
+                digest = _sha256(content)
+                return [Audited(f"message:{digest[:32]}", _ACTOR, NOT_USED, digest, malformed.reason)]
             events.append(_quarantined(content, malformed.reason))
+        except Exception as error:  # noqa: BLE001 - one file must not hold up those behind it
+            events.append(_quarantined(content, f"reader_failed:{type(error).__name__}"))
         return events or [_quarantined(content, "no_report")]
+
+    @staticmethod
+    def quarantine(octets: bytes, reason: str) -> Event:
+        """Bytes that cannot be used, by their digest."""
+        return _quarantined(octets, reason)
 
     @staticmethod
     def _reports_of_file(
         content: bytes, suffix: str, site: Site
-    ) -> Iterator[tuple[bytes, list[ParsedReport | UnusableReport]]]:
+    ) -> Iterator[tuple[bytes, Sequence[ParsedReport | ParsedOrder | UnusableReport]]]:
         if suffix in (".json", ".ndjson"):
-            return diagnostic_reports(content)
+            return fhir_resources(content)
+        if suffix == ".dcm":
+            return iter([structured_report(content, site.time_zone)])
         if site.report_table is None:
             raise MalformedMessage("no_report_table", "the site file does not say how tables are read")
         return table_reports(content, site.report_table, site.time_zone)
@@ -334,26 +349,6 @@ def drain_reports(
             drained.duplicates,
         )
     return drained
-
-
-def drain_report_files(folder: Path, ledger: Ledger, reception: Reception, now: Callable[[], datetime]) -> int:
-    """Read every whole file of `incoming/<site>/` and put it away; returns how many.
-
-    `.json` and `.ndjson` hold FHIR DiagnosticReports, `.csv` and `.parquet` tables by the site file. What a file says
-    is in the ledger before the file moves, so a crash between the two reads it again and finds it there.
-
-    Raises:
-        StoreError, OSError: the ledger or a disk refused; nothing is lost, drain again.
-    """
-    files = 0
-    for site in reception.sites:
-        drop = DropFolder(folder / "incoming" / site.identifier, folder / "done" / site.identifier)
-        for path in drop.settled(FILE_SUFFIXES):
-            content = path.read_bytes()
-            ledger.append_new(reception.events_of_file(content, path.suffix.lower(), site, now()))
-            drop.put_away(path, content)
-            files += 1
-    return files
 
 
 def _label_read(version: ReportVersion, rule: LabelRule, label: Label) -> LabelRead:

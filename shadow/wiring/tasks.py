@@ -79,14 +79,16 @@ def drain_model(model: str) -> int:
 
 def drain_reports() -> int:
     """Turn received messages into report versions and labels, or quarantine them, and linger for more."""
-    from shadow.reference_standard.reception import drain_report_files, reception_of
     from shadow.reference_standard.reception import drain_reports as receive_ready_reports
+    from shadow.reference_standard.reception import reception_of
+    from shadow.reference_standard.report_files import JOURNAL, drain_files, take_files
     from shadow.store.blobs import Blobs
     from shadow.store.linger import drain_until_quiet
 
     trial = task_trial()
     blobs = Blobs(trial.home.blobs, read_key_file(trial.home.secrets / "blobs.key"))
     reception = reception_of(trial.protocol, trial.sites, trial.pseudonymiser(), blobs)
+    key = trial.journal_key()
     with trial.open_ledger() as ledger:
 
         def drain() -> int:
@@ -98,9 +100,14 @@ def drain_reports() -> int:
                 pseudonymiser=trial.pseudonymiser(),
                 protocol=trial.protocol,
                 limit=REPORTS_A_DRAIN,
-                journal_key=trial.journal_key(),
+                journal_key=key,
             )
-            return drained.messages + drain_report_files(trial.home.report_files, ledger, reception, trial.clock.now)
+            take_files(trial.home.report_files, key, trial.sites, trial.clock.now)
+            files = sum(
+                drain_files(folder / JOURNAL, key, ledger, reception)
+                for folder in (trial.home.report_files, trial.home.fhir)
+            )
+            return drained.messages + files
 
         return drain_until_quiet(
             drain,
@@ -133,7 +140,8 @@ def drain_vendor_results() -> int:
 def work_waiting(home: Home) -> int:
     """Items that some task still has to take up: unsorted files, open studies, ready queues, unread messages."""
     from shadow.index_test.vendor_results import CURSOR as VENDOR_CURSOR
-    from shadow.reference_standard.reception import CURSOR, FILE_SUFFIXES
+    from shadow.reference_standard.reception import CURSOR
+    from shadow.reference_standard.report_files import FILE_SUFFIXES, JOURNAL
     from shadow.store.journal import Cursor, JournalReader
 
     queues = [WorkQueue(folder) for folder in sorted(home.queues.iterdir()) if folder.is_dir()]
@@ -142,6 +150,8 @@ def work_waiting(home: Home) -> int:
     unread = JournalReader(home.journal, key).read(Cursor(home.journal / CURSOR).read(), 1)
     results = home.vendor / "journal"
     unread += JournalReader(results, key).read(Cursor(results / VENDOR_CURSOR).read(), 1)
+    for journal in (home.report_files / JOURNAL, home.fhir / JOURNAL):
+        unread += JournalReader(journal, key).read(Cursor(journal / CURSOR).read(), 1)
     unread_tables = list((home.vendor / "incoming").glob("*/*/[!.]*.csv"))
     unread_tables += [path for path in (home.report_files / "incoming").glob("*/[!.]*") if path.suffix in FILE_SUFFIXES]
     return len(spooled) + sum(len(queue.ready()) for queue in queues) + len(unread) + len(unread_tables)

@@ -16,15 +16,19 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shadow.domain.errors import MalformedMessage
 from shadow.domain.identifiers import Pseudonymiser
 from shadow.domain.project import project_folder
 from shadow.protocol.site import ReportTable, read_site
 from shadow.protocol.trial import read_trial
-from shadow.reference_standard.fhir import diagnostic_reports
-from shadow.reference_standard.reception import Reception, drain_report_files, reception_of
+from shadow.reference_standard.fhir import fhir_resources
+from shadow.reference_standard.order import OrderState, ParsedOrder
+from shadow.reference_standard.reception import Reception, reception_of
 from shadow.reference_standard.report import ParsedReport, UnusableReport
+from shadow.reference_standard.report_files import InboundFile, drain_files, read_inbound_file, take_files
 from shadow.reference_standard.report_table import table_reports
 from shadow.reference_standard.result_status import ResultStatus
 from shadow.store.blobs import Blobs
@@ -34,6 +38,7 @@ from shadow.store.ledger import Ledger
 CONFIGS = project_folder("configs")
 KEYED = Pseudonymiser(b"k" * 32)
 NOON = datetime(2026, 8, 24, 16, tzinfo=UTC)
+JOURNAL_KEY = b"j" * 32
 COLUMNS = ReportTable(
     "accession", "report", "state", ("FINAL",), corrected=("AMENDED",), preliminary=("PRELIM",),
     cancelled=("VOID",), reported_at="signed", patient_id="mrn",
@@ -60,9 +65,9 @@ def diagnostic_report(status: str = "final", **changes: object) -> dict[str, obj
     } | changes
 
 
-def read(*resources: dict[str, object]) -> list[ParsedReport | UnusableReport]:
+def read(*resources: dict[str, object]) -> list[ParsedReport | ParsedOrder | UnusableReport]:
     content = "\n".join(json.dumps(one) for one in resources).encode()
-    return [report for _, reports in diagnostic_reports(content) for report in reports]
+    return [report for _, reports in fhir_resources(content) for report in reports]
 
 
 def one_of(resource: dict[str, object]) -> ParsedReport:
@@ -123,7 +128,7 @@ def test_a_bundle_and_lines_hold_several_and_what_is_none_is_said() -> None:
     for content, reason in ((b"{", "not_json"), (b"[1]", "not_json"), (b"\xff\xfe", "not_json"),
                             (b'{"resourceType": "Patient"}', "no_diagnostic_report")):  # fmt: skip
         with pytest.raises(MalformedMessage) as refused:
-            list(diagnostic_reports(content))
+            list(fhir_resources(content))
         assert refused.value.reason == reason
 
 
@@ -177,6 +182,30 @@ def reception(tmp_path: Path) -> Reception:
     return reception_of(PROTOCOL, (SITE,), KEYED, Blobs(tmp_path / "blobs", bytes(32)))
 
 
+def drained(folder: Path, ledger: Ledger, made: Reception) -> int:
+    take_files(folder, JOURNAL_KEY, made.sites, lambda: NOON)
+    return drain_files(folder / "journal", JOURNAL_KEY, ledger, made)
+
+
+def test_a_crash_between_journal_and_removal_takes_a_file_twice_and_counts_it_once(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    for _ in range(2):
+        dropped(tmp_path, "a.json", json.dumps(diagnostic_report()).encode())
+        assert drained(tmp_path / "files", ledger, reception(tmp_path)) == 1
+    (tmp_path / "files" / "journal" / "reports.cursor").unlink()
+    assert drained(tmp_path / "files", ledger, reception(tmp_path)) == 2
+    assert ledger.count(Kind.REPORT_VERSION) == 1
+
+
+def test_a_record_of_the_journal_says_where_it_came_from() -> None:
+    file = InboundFile("riverside", ".json", b"line one\nline two \xff")
+    assert read_inbound_file(file.to_payload()) == file
+    for payload in (b"", b"[]\nx", b'{"site": 1}\nx'):
+        with pytest.raises(MalformedMessage, match="not_a_file"):
+            read_inbound_file(payload)
+
+
 def test_files_become_versions_and_labels_once_and_nothing_is_lost(tmp_path: Path, ledger: Ledger) -> None:
     lines = "mrn,accession,state,signed,report\r\nM1,R5,FINAL,,No intracranial haemorrhage.\r\n,,FINAL,,x\r\n"
     dropped(tmp_path, "a.json", json.dumps(diagnostic_report()).encode())
@@ -184,15 +213,16 @@ def test_files_become_versions_and_labels_once_and_nothing_is_lost(tmp_path: Pat
     dropped(tmp_path, "c.json", b"{")
     dropped(tmp_path, ".d.json", b"still being written")
     folder = tmp_path / "files"
-    assert drain_report_files(folder, ledger, reception(tmp_path), lambda: NOON) == 3
+    assert drained(folder, ledger, reception(tmp_path)) == 3
     assert (ledger.count(Kind.REPORT_VERSION), ledger.count(Kind.LABEL), ledger.count(Kind.AUDIT)) == (2, 2, 2)
     states = sorted(json.loads(row.body or "")["state"] for row in ledger.since(0) if row.kind == Kind.LABEL)
     assert states == ["absent", "present"]
     again = json.dumps({"resourceType": "Bundle", "entry": [{"resource": diagnostic_report()}]})
     dropped(tmp_path, "again.json", again.encode())
-    assert drain_report_files(folder, ledger, reception(tmp_path), lambda: NOON) == 1
+    assert drained(folder, ledger, reception(tmp_path)) == 1
     assert ledger.count(Kind.REPORT_VERSION) == 2, "the same resource elsewhere is the same version"
-    assert len(list((folder / "done" / "riverside").iterdir())) == 4
+    (segment, *_) = (folder / "journal").glob("*.journal")
+    assert b"ZEBEDEE" not in segment.read_bytes(), "text lies nowhere in clear once it is taken in"
     assert [path.name for path in (folder / "incoming" / "riverside").iterdir()] == [".d.json"]
     whole = "\n".join(row.body or "" for row in ledger.since(0))
     assert not any(planted in whole for planted in ("ZEBEDEE", "MRN778899", "R00001234"))
@@ -201,6 +231,99 @@ def test_files_become_versions_and_labels_once_and_nothing_is_lost(tmp_path: Pat
 def test_a_table_of_a_site_that_names_none_is_quarantined(tmp_path: Path, ledger: Ledger) -> None:
     dropped(tmp_path, "b.csv", b"a,b\r\n")
     plain = reception_of(PROTOCOL, (replace(SITE, report_table=None),), KEYED, Blobs(tmp_path / "blobs", bytes(32)))
-    assert drain_report_files(tmp_path / "files", ledger, plain, lambda: NOON) == 1
+    assert drained(tmp_path / "files", ledger, plain) == 1
     (row,) = [one for one in ledger.since(0) if one.kind == Kind.AUDIT]
     assert '"no_report_table"' in (row.body or "")
+
+
+def bundle(*resources: dict[str, object]) -> dict[str, object]:
+    entries = [{"fullUrl": f"urn:uuid:{number}", "resource": one} for number, one in enumerate(resources)]
+    return {"resourceType": "Bundle", "type": "searchset", "entry": entries}
+
+
+def test_accession_numbers_are_looked_for_where_the_report_points() -> None:
+    """An included order by its type and id, a study by its full URL, and a version of a resource."""
+    order = {"resourceType": "ServiceRequest", "id": "o1", "identifier": [identifier("R8")]}
+    study = {"resourceType": "ImagingStudy", "id": "s1", "identifier": [identifier("R9")]}
+    for pointing in (
+        {"basedOn": [{"reference": "ServiceRequest/o1"}]},
+        {"basedOn": [{"reference": "ServiceRequest/o1/_history/3"}]},
+    ):
+        found = read(bundle(diagnostic_report(identifier=None, **pointing), order))
+        assert [one.accession_number for one in found if isinstance(one, ParsedReport)] == ["R8"]
+    for field in ("imagingStudy", "study"):
+        pointing = {field: [{"reference": "urn:uuid:1"}]}
+        found = read(bundle(diagnostic_report(identifier=None, **pointing), study))
+        assert [one.accession_number for one in found if isinstance(one, ParsedReport)] == ["R9"]
+    elsewhere = diagnostic_report(identifier=None, basedOn=[{"reference": "ServiceRequest/other"}])
+    assert read(bundle(elsewhere, order))[0] == UnusableReport(1, "no_accession_number")
+
+
+def test_a_service_request_is_an_order_and_notifications_hold_bundles() -> None:
+    request = {
+        "resourceType": "ServiceRequest", "status": "active", "identifier": [identifier("R8")],
+        "code": {"text": "CT head without contrast"}, "occurrenceDateTime": "2026-08-25T08:00:00-04:00",
+    }  # fmt: skip
+    (order,) = read(request)
+    assert isinstance(order, ParsedOrder)
+    assert (order.accession_number, order.state, order.planned_at) == (
+        "R8", OrderState.ACTIVE, datetime(2026, 8, 25, 12, tzinfo=UTC)
+    )  # fmt: skip
+    (revoked,) = read(request | {"status": "revoked", "code": {"concept": {"text": "CT head"}}})
+    assert isinstance(revoked, ParsedOrder)
+    assert (revoked.state, revoked.procedure.strip()) == (OrderState.CANCELLED, "CT head")
+    status = {"resourceType": "SubscriptionStatus", "type": "event-notification"}
+    notified = read(bundle(status, bundle(diagnostic_report())))
+    assert [type(one) for one in notified] == [ParsedReport]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<DiagnosticReport xmlns='http://hl7.org/fhir'/>", "not_json"),
+        (b'{"resourceType": "OperationOutcome"}', "nothing_to_read"),
+        (b'{"resourceType": "Bundle", "type": "searchset", "total": 0}', "nothing_to_read"),
+        (b'{"resourceType": "Patient"}', "no_diagnostic_report"),
+        (b'{"resourceType": "Bundle", "entry": {"resource": 7}}', "nothing_to_read"),
+        (b"[" * 100_000, "not_json"),
+    ],
+)
+def test_a_document_without_a_report_says_what_it_is(content: bytes, reason: str) -> None:
+    with pytest.raises(MalformedMessage) as said:
+        list(fhir_resources(content))
+    assert said.value.reason == reason
+
+
+FIELDS = (
+    "status identifier basedOn imagingStudy study contained presentedForm conclusion text issued effectiveDateTime "
+    "effectivePeriod subject conclusionCode meta id _status"
+).split()
+PARTS = "identifier type coding code value reference resourceType id data contentType div start system".split()
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["final", "R1", "#a", "ACSN", "ServiceRequest"])
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(FIELDS),
+        st.recursive(
+            LEAVES,
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(PARTS), inner, max_size=4),
+            max_leaves=12,
+        ),
+    )
+)
+def test_whatever_stands_where_in_a_resource_it_ends_as_a_report_or_a_counted_reason(fields: dict[str, object]) -> None:
+    resource = {"resourceType": "DiagnosticReport"} | fields
+    for content in (json.dumps(resource), json.dumps(bundle(resource))):
+        reports = [one for _, found in fhir_resources(content.encode()) for one in found]
+        assert reports
+        assert all(isinstance(one, ParsedReport | UnusableReport) for one in reports)
+        finals = [one for one in reports if isinstance(one, ParsedReport) and one.result_status.final]
+        assert not finals or fields.get("status") in ("final", "amended", "corrected", "appended")
