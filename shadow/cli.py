@@ -167,6 +167,14 @@ def reports(home: HomeOption = DEFAULT_HOME) -> None:
     run_report_listener(Home(home), _ready("reports"))
 
 
+@app.command()
+def fhir(home: HomeOption = DEFAULT_HOME) -> None:
+    """Ask FHIR servers for reports, and take those that they send, until stopped (one process)."""
+    from shadow.wiring.servers import run_fhir
+
+    run_fhir(Home(home), _ready("fhir"))
+
+
 @app.command("vendor-results")
 def vendor_results(home: HomeOption = DEFAULT_HOME) -> None:
     """Receive results of vendors' products by MLLP until stopped (one process)."""

@@ -175,6 +175,55 @@ class ReportListener:
 
 
 @dataclass(frozen=True, slots=True)
+class FhirServer:
+    """A FHIR server (R4 or R5) that is asked for new DiagnosticReports.
+
+    Attributes:
+        site: whose reports it has.
+        url: its base, for example `https://fhir.example/r4`.
+        token_file: a file with a bearer token; empty sends none.
+        poll_seconds: between two questions.
+        resources_a_page: how many it is asked to send at once.
+        overlap_seconds: each question goes so far back before the newest report seen: servers index late.
+    """
+
+    site: str
+    url: str
+    token_file: str = ""
+    poll_seconds: float = 60.0
+    resources_a_page: int = 100
+    overlap_seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError("url: must begin with http:// or https://")
+        if self.poll_seconds < 1 or self.resources_a_page < 1 or self.overlap_seconds < 0:
+            raise ValueError("poll_seconds, resources_a_page: must be at least 1; overlap_seconds: at least 0")
+
+
+@dataclass(frozen=True, slots=True)
+class FhirListener:
+    """Where FHIR servers send reports by themselves (REST hook): `/<site>` and what they add to it.
+
+    Attributes:
+        token_file: a file with the bearer token that they must send.
+        maximum_body_bytes: a larger body is refused with 413.
+        allowed_addresses: networks that may connect; empty lets any.
+        tls: None where the network itself is trusted.
+    """
+
+    token_file: str
+    host: str = LOOPBACK
+    port: int = 8090
+    maximum_body_bytes: int = 16 << 20
+    allowed_addresses: tuple[str, ...] = ()
+    tls: Tls | None = None
+
+    def __post_init__(self) -> None:
+        _check_networks(self.allowed_addresses)
+
+
+@dataclass(frozen=True, slots=True)
 class VendorResultListener(ReportListener):
     """The MLLP listener for results of vendors' products; it runs where the protocol names one that sends HL7."""
 
@@ -235,8 +284,17 @@ class Deployment:
     scheduler: Scheduler = field(default_factory=Scheduler)
     notifications: Notifications = field(default_factory=Notifications)
     archives: tuple[ArchivePeer, ...] = ()
+    fhir_servers: tuple[FhirServer, ...] = ()
+    fhir_listener: FhirListener | None = None
+
+    @property
+    def speaks_fhir(self) -> bool:
+        """Whether a process for FHIR has something to do."""
+        return bool(self.fhir_servers) or self.fhir_listener is not None
 
     def __post_init__(self) -> None:
+        if len({one.url for one in self.fhir_servers}) != len(self.fhir_servers):
+            raise ValueError("fhir_servers: two of them have the same url")
         if len({one.site for one in self.archives}) != len(self.archives):
             raise ValueError("archives: two of them have the same site")
         if self.receiver.tls is None and any(

@@ -32,8 +32,10 @@ from shadow.supervision.doctor import port_is_taken, ports_of
 from shadow.supervision.keeper import Keeper, Progress, Stage
 from shadow.supervision.postgres import PrivatePostgres, find_programs
 from shadow.supervision.processes import Command, ProcessStatus, run_to_end
+from shadow.wiring.servers import READY
 
 MIGRATION_SECONDS = 180.0
+
 REVISION = SQL("select version_num from alembic_version")
 
 
@@ -104,6 +106,8 @@ class Supervisor:
         listeners = ports_of(self._deployment)
         if self._vendor_messages:
             listeners = (*listeners, ("listener for vendors' results", results.host, results.port))
+        if (hook := self._deployment.fhir_listener) is not None:
+            listeners = (*listeners, ("FHIR listener", hook.host, hook.port))
         for what, host, port in listeners:
             if port_is_taken(host, port):
                 raise SetupError(f"port {port} ({what}) is taken: stop what listens there, or choose another port")
@@ -149,6 +153,11 @@ class Supervisor:
                     )
                 ]
                 if self._vendor_messages
+                else []
+            ),
+            *(
+                [Command("fhir", (*shadow, "fhir", "--home", root), environment, touched(self._home.fhir / READY))]
+                if self._deployment.speaks_fhir
                 else []
             ),
         )
@@ -203,6 +212,18 @@ def listens(host: str, port: int) -> Callable[[float], bool]:
             with socket.create_connection((reachable(host), port), timeout=1):
                 return True
         except OSError:
+            return False
+
+    return asked
+
+
+def touched(path: Path) -> Callable[[float], bool]:
+    """Whether a file was written since the process started."""
+
+    def asked(started_at: float) -> bool:
+        try:
+            return path.stat().st_mtime >= started_at
+        except FileNotFoundError:
             return False
 
     return asked

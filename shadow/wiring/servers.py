@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from shadow.domain.errors import ConfigurationError
 from shadow.domain.home import Home
 from shadow.protocol.deployment import ReportListener
 from shadow.wiring.trial import Trial, open_trial
+
+READY = "ready"
 
 
 def run_mirror(home: Home, ready: Callable[[], None]) -> None:
@@ -47,3 +51,48 @@ def _listen(trial: Trial, table: str, settings: ReportListener, journal: Path, r
 
     tls = server_context(settings.tls, trial.home.root, f"{table}.tls") if settings.tls else None
     mllp.run_report_listener(settings, journal, trial.clock, ready, key=trial.journal_key(), tls=tls)
+
+
+def run_fhir(home: Home, ready: Callable[[], None]) -> None:
+    """Ask FHIR servers, and listen for those that send by themselves, until told to stop.
+
+    Raises:
+        ConfigurationError: the deployment names neither, or a site that the trial does not have.
+    """
+    from shadow.adapters import fhir_process
+    from shadow.adapters.fhir_poll import FhirPoller
+    from shadow.adapters.mutual_tls import server_context
+    from shadow.reference_standard.report_files import JOURNAL
+    from shadow.store.journal import JournalWriter
+
+    trial = open_trial(home)
+    deployment, file = trial.deployment, str(home.configuration / "deployment.toml")
+    sites = tuple(one.identifier for one in trial.sites)
+    if not deployment.speaks_fhir:
+        raise ConfigurationError(file, "fhir_servers", "names none, and there is no fhir_listener; write one of them")
+    for server in deployment.fhir_servers:
+        if server.site not in sites:
+            raise ConfigurationError(file, "fhir_servers.site", f"the trial has no '{server.site}'")
+
+    def pollers(inbox: fhir_process.FhirInbox) -> dict[str, list[FhirPoller]]:
+        found: dict[str, list[FhirPoller]] = {}
+        for number, one in enumerate(deployment.fhir_servers):
+            mark = home.fhir / f"{one.site}-{number}.mark"
+            keep = partial(inbox.keep, one.site)
+            found.setdefault(one.site, []).append(
+                FhirPoller(one, home.root, mark, trial.protocol.index_window_start, keep)
+            )
+        return found
+
+    listener = None
+    if deployment.fhir_listener is not None:
+        settings = deployment.fhir_listener
+        tls = server_context(settings.tls, home.root, "fhir_listener.tls") if settings.tls else None
+        listener = (settings, home.root / settings.token_file, tls)
+
+    def said() -> None:
+        (home.fhir / READY).touch()
+        ready()
+
+    with JournalWriter(home.fhir / JOURNAL, trial.journal_key()) as journal:
+        fhir_process.run_fhir(journal, trial.clock, pollers, listener, sites, said)
