@@ -40,6 +40,7 @@ class Admission:
         ready: what the models' lanes get; None for an excluded study and for revisions after the first,
             because the first is what a model would have had.
         vendor_results: what products' structured reports in this revision said.
+        report_documents: structured reports of no product, unread: the report side looks at them.
     """
 
     closed: StudyClosed
@@ -48,6 +49,7 @@ class Admission:
     identities: tuple[tuple[str, Identity], ...]
     ready: ReadyStudy | None
     vendor_results: tuple[Event, ...] = ()
+    report_documents: tuple[Path, ...] = ()
 
     @property
     def eligible(self) -> bool:
@@ -98,6 +100,7 @@ def admit_study(
             unreadable=unreadable,
             identities=(),
             ready=None,
+            report_documents=_report_documents(folder, documents, ()),
         )
     header = read_study_header(instances, site.time_zone if site else None)
     pseudonyms = _pseudonyms(header, site, pseudonymiser)
@@ -111,14 +114,23 @@ def admit_study(
             copies_folder(studies_folder, manifest.study_key, manifest.revision), _copies(instances, context)
         )
         ready = ReadyStudy(manifest.study_key, manifest.revision, digest)
+    vendor_results = _vendor_results(manifest, folder, documents, site, protocol, pseudonymiser)
     return Admission(
         closed=_closed(manifest, site, header, pseudonyms),
         excluded=None if refusal is None else _excluded(manifest, refusal),
         unreadable=unreadable + (_uncopied(manifest, instances) if ready else ()),
         identities=_identities(manifest, header, pseudonyms),
         ready=ready,
-        vendor_results=_vendor_results(manifest, folder, documents, site, protocol, pseudonymiser),
+        vendor_results=vendor_results,
+        report_documents=_report_documents(folder, documents, vendor_results),
     )
+
+
+def _report_documents(
+    folder: Path, documents: Sequence[SpooledInstance], vendor_results: Sequence[Event]
+) -> tuple[Path, ...]:
+    """The documents that no product sent. None where one did: its own documents must not reach the report side."""
+    return () if vendor_results else tuple(folder / one.file for one in documents)
 
 
 def _vendor_results(

@@ -19,6 +19,7 @@ from shadow.index_test.lane import MAXIMUM_ATTEMPTS, Patience, Work, drain
 from shadow.index_test.mirror import StudyManifest, manifest_path, read_manifest
 from shadow.protocol.site import Site
 from shadow.protocol.trial import TrialProtocol
+from shadow.store.durable import make_folder, write_durably
 from shadow.store.events import Audited, Event, Kind
 from shadow.store.ledger import Ledger
 from shadow.store.queue import WorkQueue
@@ -130,6 +131,8 @@ class _Admissions:
 
     def _record(self, admissions: list[Admission], audits: list[Audited]) -> None:
         """Put a batch on record, then hand the eligible ones to the models. What is on record already stands."""
+        for admission in admissions:
+            self._pass_on(admission)
         self.vault.put_many([one for admission in admissions for one in admission.identities])
         known = self.ledger.known(Kind.STUDY, [admission.closed.key for admission in admissions])
         # A study and its refusal are appended together, so of a known study there is nothing new to say.
@@ -149,6 +152,14 @@ class _Admissions:
                 for event in _events(admission)
             ])  # fmt: skip
         self._hand_over(admissions)
+
+    def _pass_on(self, admission: Admission) -> None:
+        """Structured reports go to the report side's folder, unread; the same one twice is one report."""
+        site = admission.closed.site
+        folder = self.home.report_files / "incoming" / site
+        for document in admission.report_documents if any(one.identifier == site for one in self.sites) else ():
+            make_folder(folder)
+            write_durably(folder / f"{admission.closed.study_key}-{document.stem}.dcm", document.read_bytes())
 
     def _conflict(self, admission: Admission) -> Audited | None:
         """An audit entry where the ledger holds another content of this study."""

@@ -7,8 +7,10 @@ import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from shadow.domain.errors import MalformedMessage
 from shadow.domain.hl7 import split_messages
 from shadow.reference_standard.reception import QUARANTINED, Reception
+from shadow.reference_standard.report_files import events_of_record, read_inbound_file
 from shadow.store.events import Audited, Kind
 from shadow.store.journal import START, JournalReader, Record
 from shadow.store.ledger import Ledger
@@ -52,6 +54,44 @@ def quarantined(ledger: Ledger) -> list[Quarantined]:
     return list(waiting.values())
 
 
+def replay_files(
+    reader: JournalReader, ledger: Ledger, reception: Reception, wanted: Collection[str], actor: str
+) -> Iterator[Replayed]:
+    """The same for a journal of files: a file is read again where it, or a resource or row of it, is wanted.
+
+    Those that are not in this journal are not spoken of.
+    """
+    left = set(wanted)
+    for record in _all(reader):
+        events = events_of_record(record, reception) if record.received_at is not None and left else []
+        digests = _digests(record, reception) & left
+        if not digests:
+            continue
+        left -= digests
+        still = {one.object: one.detail for one in events if isinstance(one, Audited) and one.action == QUARANTINED}
+        mended = sorted(digests - still.keys())
+        events += [Audited(f"replayed:{one[:32]}", actor, REPLAYED, one, "mended") for one in mended]
+        fresh = len(ledger.append_new(events)) if mended else 0
+        yield from (
+            Replayed(one, 0, still[one]) if one in still else Replayed(one, fresh, "") for one in sorted(digests)
+        )
+
+
+def _digests(record: Record, reception: Reception) -> set[str]:
+    """Of the file and of each part of it that stands for itself in the ledger."""
+    try:
+        file = read_inbound_file(record.payload)
+    except MalformedMessage:
+        return {_sha256(record.payload)}
+    site = next((one for one in reception.sites if one.identifier == file.site), None)
+    parts = reception.parts_of_file(file.content, file.suffix, site) if site else []
+    return {_sha256(record.payload), _sha256(file.content), *map(_sha256, parts)}
+
+
+def _sha256(octets: bytes) -> str:
+    return hashlib.sha256(octets).hexdigest()
+
+
 def replay(
     reader: JournalReader, ledger: Ledger, reception: Reception, wanted: Collection[str], actor: str
 ) -> Iterator[Replayed]:
@@ -68,7 +108,7 @@ def replay(
         if record.received_at is None:
             continue
         for octets in split_messages(record.payload):
-            digest = hashlib.sha256(octets).hexdigest()
+            digest = _sha256(octets)
             if digest not in left:
                 continue
             left.discard(digest)
@@ -79,8 +119,6 @@ def replay(
                 continue
             events.append(Audited(f"replayed:{digest[:32]}", actor, REPLAYED, digest, "mended"))
             yield Replayed(digest, len(ledger.append_new(events)), "")
-    for digest in sorted(left):
-        yield Replayed(digest, 0, "not_in_the_journal")
 
 
 def _all(reader: JournalReader) -> Iterator[Record]:

@@ -145,6 +145,13 @@ class Reception:
             events.append(_quarantined(content, f"reader_failed:{type(error).__name__}"))
         return events or [_quarantined(content, "no_report")]
 
+    def parts_of_file(self, content: bytes, suffix: str, site: Site) -> list[bytes]:
+        """The resources or rows of a file, as the ledger knows them by digest; empty where it cannot be read."""
+        try:
+            return [octets for octets, _ in self._reports_of_file(content, suffix, site)]
+        except Exception:  # noqa: BLE001 - what is wrong with it is said by `events_of_file`
+            return []
+
     @staticmethod
     def quarantine(octets: bytes, reason: str) -> Event:
         """Bytes that cannot be used, by their digest."""

@@ -20,6 +20,7 @@ from head_ct import (
 from pydicom.config import disable_value_validation
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from test_structured_report import document
 
 from shadow.domain.errors import ConfigurationError, LaneBusy
 from shadow.domain.home import Home
@@ -288,6 +289,20 @@ def test_captures_and_images_with_burned_in_text_are_not_copied(tmp_path: Path) 
     ]
     admission = admit(home, files)
     assert len(list(copies_folder(home.studies, admission.closed.study_key, 1).iterdir())) == 9
+
+
+def test_a_structured_report_goes_to_the_report_side_unread(door: Door) -> None:
+    """It comes behind its study; images never go there, and a crash in between passes it on once more."""
+    content = document()
+    manifest = door.arrive(head_study())
+    door.drain()
+    for _ in range(2):
+        door.arrive([*head_study(), content], revision=2)
+        door.drain()
+    (passed,) = (door.home.report_files / "incoming" / "riverside").iterdir()
+    assert passed.suffix == ".dcm" and passed.name.startswith(manifest.study_key)
+    assert passed.read_bytes() == content
+    assert door.states() == {manifest.study_key: "eligible"}
 
 
 def test_only_the_first_revision_goes_to_the_models(door: Door) -> None:

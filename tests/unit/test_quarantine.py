@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import timedelta
 
 from test_report_reception import KEYED, NOON, PROTOCOL, SITES, Bench, bench, message  # noqa: F401 (a fixture)
 
-from shadow.reference_standard.quarantine import quarantined, replay
+from shadow.protocol.site import ReportTable
+from shadow.reference_standard.quarantine import quarantined, replay, replay_files
 from shadow.reference_standard.reception import Reception, reception_of
+from shadow.reference_standard.report_files import drain_files, take_files
 from shadow.store.events import Kind
 from shadow.store.journal import JournalReader
 
@@ -53,7 +56,7 @@ def test_what_is_mended_not_stays_where_it_is_and_what_is_lost_is_said(bench: Be
     head = bench.ledger.head()
     unmended = reception_of(PROTOCOL, SITES, KEYED, bench.blobs)
     found = list(replay(JournalReader(bench.journal), bench.ledger, unmended, [waiting.sha256, "f" * 64], "ann"))
-    assert [one.reason for one in found] == ["unknown_sending_facility", "not_in_the_journal"]
+    assert [one.reason for one in found] == ["unknown_sending_facility"], "of what is elsewhere nothing is said"
     assert bench.ledger.head() == head
 
 
@@ -64,3 +67,22 @@ def test_a_message_sent_again_with_a_new_time_is_one_version(bench: Bench) -> No
     bench.arrive(message("C1", "R1"), again, again.replace(b"\r", b"\r\n"), other)
     found = bench.drain()
     assert (found.versions, found.duplicates) == (2, 2), "a control ID used again for other content is a new message"
+
+
+def test_a_table_is_read_again_once_the_site_file_says_how(bench: Bench) -> None:  # noqa: F811
+    folder = bench.folder / "reports"
+    dropped = folder / "incoming" / "riverside" / "a.csv"
+    dropped.parent.mkdir(parents=True)
+    dropped.write_text("accession,report,state\nR5,No intracranial haemorrhage.,FINAL\n,lost,FINAL\n")
+    os.utime(dropped, (0, 0))
+    unmended = reception_of(PROTOCOL, (replace(SITES[0], report_table=None),), KEYED, bench.blobs)
+    take_files(folder, None, unmended.sites, lambda: NOON)
+    drain_files(folder / "journal", None, bench.ledger, unmended)
+    (waiting,) = quarantined(bench.ledger)
+    assert waiting.reason == "no_report_table"
+    columns = ReportTable("accession", "report", "state", ("FINAL",))
+    mended = reception_of(PROTOCOL, (replace(SITES[0], report_table=columns),), KEYED, bench.blobs)
+    found = list(replay_files(JournalReader(folder / "journal"), bench.ledger, mended, [waiting.sha256], "ann"))
+    assert [(one.sha256, one.reason) for one in found] == [(waiting.sha256, "")]
+    assert len(bench.bodies(Kind.REPORT_VERSION)) == 1
+    assert [one.reason for one in quarantined(bench.ledger)] == ["no_accession_number"]
