@@ -60,6 +60,14 @@ def label_explain(
     explain(file, rule or [], Console())
 
 
+@label_app.command("agreement")
+def label_agreement(home: HomeOption = DEFAULT_HOME) -> None:
+    """Print how far the label rules agree with the second labeller and with coded findings."""
+    from shadow.supervision.label_agreement import label_agreement as print_label_agreement
+
+    print_label_agreement(Home(home), Console())
+
+
 @app.command()
 def deidentify(
     check: Annotated[Path, typer.Option("--check", help="A DICOM file. What stays of it is printed.")],
