@@ -29,7 +29,7 @@ RULE_FILE = Path(label_rule.__file__).parent / "rules" / "conditions" / "intracr
 RULE = load_rule("intracranial-haemorrhage/3")
 PINNED = {
     "acute-fracture/1": "7044ee5706d466f9",
-    "breast-assessment/2": "cf89a02f2a6dd97f",
+    "breast-assessment/2": "11e3317a31e9eff2",
     "cardiomegaly/2": "ea32b9f2a189a708",
     "consolidation/2": "47b588270bded26f",
     "epidural-haemorrhage/2": "59535f9a1caacc25",
@@ -37,7 +37,7 @@ PINNED = {
     "intracranial-haemorrhage/3": "9e05f73287392af1",
     "intraparenchymal-haemorrhage/2": "d5fc081249c080af",
     "intraventricular-haemorrhage/2": "6221a7687ebb9a34",
-    "large-vessel-occlusion/2": "8c370b2cacfcd3d8",
+    "large-vessel-occlusion/2": "c16dee71706f074a",
     "pleural-effusion/2": "cd1c08f7be75d222",
     "pneumothorax/2": "2af875639ad5f168",
     "pulmonary-embolism/2": "fc981c53d902e6fb",
@@ -175,6 +175,16 @@ REPORTS = [
             "TECHNIQUE: Without contrast.\nFINDINGS: Ventricles normal.\nIMPRESSION: No acute intracranial abnormality."
         ),
         ABSENT,
+    ),
+    (
+        "headings in capitals behind text without a full stop",
+        "INDICATION: fall, SDH on CT FINDINGS: No haemorrhage IMPRESSION: No intracranial haemorrhage",
+        ABSENT,
+    ),
+    (
+        "a word in the text that could be a heading",
+        "HISTORY: Evacuated SDH, see impression: of last week.",
+        NOT_MENTIONED,
     ),
     (
         "headings within one line",
