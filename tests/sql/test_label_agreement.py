@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
-from test_linkage import PROTOCOL, label, linked, report
+from rich.console import Console
+from test_linkage import PROTOCOL, label, linked, locked, registered, report, study
 
 from shadow.assessment.label_agreement import ReaderPair, reader_pairs
+from shadow.supervision.label_readers import print_mentions
 
 CONDITION, RULE = PROTOCOL.target_condition, PROTOCOL.reference.label_rule
 
@@ -29,3 +32,12 @@ def test_the_second_labeller_and_codes_are_counted_against_what_the_rule_read_in
             ReaderPair(CONDITION, RULE, "second:reader", 1, 0, 1, 1),
         )
         assert [one.agreement is None for one in reader_pairs(connection)] == [True, False]
+
+
+def test_studies_whose_reports_mention_the_model_are_listed_by_their_keys(tmp_path: Path) -> None:
+    out = io.StringIO()
+    told = [study("S1"), locked("S1", 0.9), replace(report("S1", "F"), mentions_model=True), label("S1", "present")]
+    silent = [study("S2"), locked("S2", 0.9), report("S2", "F"), label("S2", "present")]
+    with linked(tmp_path, registered(), *told, *silent) as connection:
+        print_mentions(connection, Console(file=out, width=120))
+    assert "S1" in out.getvalue() and "S2" not in out.getvalue()

@@ -24,7 +24,7 @@ from shadow.reference_standard.second_reading import read_again
 from shadow.store.blobs import Blobs
 from shadow.store.events import Kind, ReportVersion
 from shadow.store.ledger import Ledger
-from shadow.supervision.label_agreement import print_agreement
+from shadow.supervision.label_readers import print_agreement
 
 NOON = datetime(2026, 8, 24, 12, tzinfo=UTC)
 READS = "import sys, json; print(json.dumps({'state': 'present' if 'bleed' in sys.stdin.read() else 'absent'}))"

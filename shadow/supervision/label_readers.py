@@ -1,10 +1,11 @@
-"""`shadow label agreement`: the label rules beside the second labeller and beside coded findings, as counts."""
+"""`shadow label agreement` and `shadow label mentions`: who reads the reports alike, and which were not blind."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 
+import duckdb
 from rich.console import Console
 from rich.table import Table
 
@@ -12,6 +13,7 @@ from shadow.assessment.label_agreement import ReaderPair, reader_pairs
 from shadow.assessment.linkage import link
 from shadow.assessment.statistics.agreement import Coefficient
 from shadow.domain.home import Home
+from shadow.domain.project import sql
 from shadow.store.lake import Lake
 from shadow.wiring.trial import open_trial
 
@@ -23,13 +25,42 @@ def label_agreement(home: Home, console: Console) -> None:
         ConfigurationError: no trial is registered in the folder.
         StoreError: the ledger or the lake refused.
     """
+    with _linked(home) as connection:
+        print_agreement(reader_pairs(connection), console)
+
+
+def model_mentions(home: Home, console: Console) -> None:
+    """Print the studies whose reports mention the model or another AI, by their surrogate keys.
+
+    Raises:
+        ConfigurationError: no trial is registered in the folder.
+        StoreError: the ledger or the lake refused.
+    """
+    with _linked(home) as connection:
+        print_mentions(connection, console)
+
+
+def print_mentions(connection: duckdb.DuckDBPyConnection, console: Console) -> None:
+    """One row a study; `linkage.link` has run on `connection`."""
+    rows = connection.execute(sql("queries/assessment/model_mentions.sql")).fetchall()
+    if not rows:
+        console.print("No report mentions the AI.")
+        return
+    table = Table("Study", "Site", "Acquired", "AI", "Report")
+    for study_key, site, acquired_at, index_state, reference_state in rows:
+        table.add_row(study_key, site, f"{acquired_at:%Y-%m-%d %H:%M}", index_state, reference_state)
+    console.print(table)
+
+
+@contextmanager
+def _linked(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
     trial = open_trial(home)
     lake = Lake(home.lake)
     with trial.open_ledger() as ledger:
         lake.export(ledger)
     with closing(lake.connect()) as connection:
         link(connection, trial.protocol)
-        print_agreement(reader_pairs(connection), console)
+        yield connection
 
 
 def print_agreement(pairs: Sequence[ReaderPair], console: Console) -> None:
