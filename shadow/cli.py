@@ -129,6 +129,22 @@ def label_explain(
     explain(file, rule or [], Console())
 
 
+@label_app.command("agreement")
+def label_agreement(home: HomeOption = DEFAULT_HOME) -> None:
+    """Print how far the label rules agree with the second labeller and with coded findings."""
+    from shadow.supervision.label_readers import label_agreement as print_label_agreement
+
+    print_label_agreement(Home(home), Console())
+
+
+@label_app.command("mentions")
+def label_mentions(home: HomeOption = DEFAULT_HOME) -> None:
+    """Print the studies whose reports mention the model or another AI: their writers were not blind."""
+    from shadow.supervision.label_readers import model_mentions
+
+    model_mentions(Home(home), Console())
+
+
 @app.command()
 def deidentify(
     check: Annotated[Path, typer.Option("--check", help="A DICOM file. What stays of it is printed.")],

@@ -11,6 +11,7 @@
     │   └── LaneBusy                another process holds this lane of work; try again later
     ├── LinkageRefused              a person's correction of linkage names keys that are not there, or no reason
     ├── ArchiveUnavailable          a router or PACS does not answer a question; ask again later
+    ├── LabellerFailed              the second labeller gave no state for one report; it is counted and passed
     ├── NotEvaluable                one study has no result, for a counted reason; it stays in the denominator
     ├── UnreadableInstance          one DICOM file cannot be read; its neighbours go on
     ├── ModelContractError          the model's files do not keep what model.toml promises
@@ -69,6 +70,14 @@ class LinkageRefused(ShadowError):
 
 class ArchiveUnavailable(ShadowError):
     """A router or PACS that was asked what it has does not answer, or refuses."""
+
+
+class LabellerFailed(ShadowError):
+    """The second labeller gave no state for one report."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class NotEvaluable(ShadowError):

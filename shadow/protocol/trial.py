@@ -11,6 +11,7 @@ from shadow.protocol.adjudication import Adjudication
 from shadow.protocol.analysis import Analysis
 from shadow.protocol.monitoring import Completeness, Monitoring
 from shadow.protocol.reader import read_toml
+from shadow.protocol.second_labeller import SecondLabeller
 from shadow.protocol.vendor import VendorProduct
 
 
@@ -133,12 +134,14 @@ class ReferenceRule:
         first_final_is_primary: must be true in this version; later versions are sensitivity analyses.
         additional_label_rules: rules of other conditions that read every final report too; their labels are on record,
             and the analysis stays with the target condition.
+        second_labeller: reads every final report for agreement with the rule; never the reference standard.
     """
 
     label_rule: str
     not_mentioned: UnmentionedPolicy
     first_final_is_primary: bool
     additional_label_rules: tuple[str, ...] = ()
+    second_labeller: SecondLabeller | None = None
 
     def __post_init__(self) -> None:
         if not self.first_final_is_primary:

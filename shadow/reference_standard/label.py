@@ -149,8 +149,8 @@ def _sections(rule: LabelRule, text: str) -> Iterator[_Section]:
     """The text cut at its headings; what stands before the first one is BODY."""
     name, rank, start = _BODY, 1, 0
     for heading in rule.heading.finditer(text):
-        words = heading["line"] if heading["line"] is not None else heading["inline"]
-        if heading["inline"] is not None and not words[:1].isupper():
+        words = heading["line"] or heading["inline"] or heading["shouted"]
+        if (heading["inline"] and not words[:1].isupper()) or (heading["shouted"] and not words.isupper()):
             continue
         section = next((one for one, pattern in rule.sections if pattern.fullmatch(words)), None)
         if section is not None:

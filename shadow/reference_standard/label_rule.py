@@ -139,7 +139,7 @@ class LabelRule:
 
     Attributes:
         identifier: name and version, such as `intracranial-haemorrhage/3`.
-        heading: any heading, in group `line` at the start of a line or in group `inline` within one.
+        heading: any heading, in group `line` at the start of a line, in `inline` or `shouted` within one.
         sections, targets, modifiers: the file's entries, each with its pattern.
         terminators: end the reach of a forward modifier; backward_terminators: these and more.
     """
@@ -254,10 +254,16 @@ def _heading_words(headings: Sequence[str]) -> str:
 
 
 def _heading_pattern(sections: Sequence[SectionOfRule]) -> re.Pattern[str]:
-    """Headings: at the start of a line before a colon, a dash or nothing; within a line before a colon."""
+    """Headings: at the start of a line before a colon, a dash or nothing; within a line before a colon.
+
+    Within a line a heading follows a full stop or two blanks; one of evidence, in capitals, a single blank too: senders
+    who drop line breaks would else hide their findings in the history.
+    """
     words = _heading_words([heading for section in sections for heading in section.headings])
+    evidence = _heading_words([heading for section in sections if section.rank for heading in section.headings])
     return re.compile(
         rf"^[ \t>*#=_-]*(?P<line>{words})[ \t]*(?:\d{{1,2}})?[ \t]*[*_]*(?::|[ \t][-–][ \t]|[ \t\r]*$)"
-        rf"|(?:(?<=[.;!?])[ \t]+|[ \t]{{2,}})(?P<inline>{words})[ \t]*:",
+        rf"|(?:(?<=[.;!?])[ \t]+|[ \t]{{2,}})(?P<inline>{words})[ \t]*:"
+        rf"|(?<=[^\s.;!?])[ \t](?P<shouted>{evidence}):",
         re.IGNORECASE | re.MULTILINE,
     )

@@ -79,16 +79,18 @@ def drain_model(model: str) -> int:
 
 def drain_reports() -> int:
     """Turn received messages into report versions and labels, or quarantine them, and linger for more."""
+    from shadow.adapters.second_labeller import second_labeller
     from shadow.reference_standard.reception import drain_reports as receive_ready_reports
     from shadow.reference_standard.reception import reception_of
     from shadow.reference_standard.report_files import JOURNAL, drain_files, take_files
+    from shadow.reference_standard.second_reading import CURSOR, read_again
     from shadow.store.blobs import Blobs
     from shadow.store.linger import drain_until_quiet
 
     trial = task_trial()
     blobs = Blobs(trial.home.blobs, read_key_file(trial.home.secrets / "blobs.key"))
     reception = reception_of(trial.protocol, trial.sites, trial.pseudonymiser(), blobs)
-    key = trial.journal_key()
+    key, labeller = trial.journal_key(), trial.protocol.reference.second_labeller
     with trial.open_ledger() as ledger:
 
         def drain() -> int:
@@ -107,6 +109,15 @@ def drain_reports() -> int:
                 drain_files(folder / JOURNAL, key, ledger, reception)
                 for folder in (trial.home.report_files, trial.home.fhir)
             )
+            if labeller is not None:
+                read_again(
+                    ledger,
+                    blobs,
+                    second_labeller(labeller),
+                    rule=labeller.rule,
+                    target_condition=trial.protocol.target_condition,
+                    cursor=trial.home.journal / CURSOR,
+                )
             return drained.messages + files
 
         return drain_until_quiet(

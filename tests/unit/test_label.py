@@ -28,23 +28,23 @@ from shadow.reference_standard.label_rule import (
 RULE_FILE = Path(label_rule.__file__).parent / "rules" / "conditions" / "intracranial_haemorrhage.toml"
 RULE = load_rule("intracranial-haemorrhage/3")
 PINNED = {
-    "acute-fracture/1": "386276e2f5c01317",
-    "breast-assessment/2": "ed2111fe76539ad5",
-    "cardiomegaly/2": "50c4d363b9bbdbcd",
-    "consolidation/2": "f7921cdddf3d022a",
-    "epidural-haemorrhage/2": "7ed5c040e85af043",
-    "fracture/2": "3d3f1cc09e5b5742",
-    "intracranial-haemorrhage/3": "b1388c2b28796dd5",
-    "intraparenchymal-haemorrhage/2": "99e8d5d95e4aee2c",
-    "intraventricular-haemorrhage/2": "18facc7a57ccd3bd",
-    "large-vessel-occlusion/2": "e9ae2e584cd80fbb",
-    "pleural-effusion/2": "f6c2351e86f5c7b9",
-    "pneumothorax/2": "8a2a09a1abf4d4e4",
-    "pulmonary-embolism/2": "2efd88382725fa4b",
-    "pulmonary-nodule/2": "883845d1661dedfb",
-    "pulmonary-oedema/1": "08dff9eb308889be",
-    "subarachnoid-haemorrhage/2": "76d6ef00012931e4",
-    "subdural-haemorrhage/2": "89ff241d1ef8d30b",
+    "acute-fracture/1": "7044ee5706d466f9",
+    "breast-assessment/2": "11e3317a31e9eff2",
+    "cardiomegaly/2": "ea32b9f2a189a708",
+    "consolidation/2": "47b588270bded26f",
+    "epidural-haemorrhage/2": "59535f9a1caacc25",
+    "fracture/2": "a94839dadef840a6",
+    "intracranial-haemorrhage/3": "9e05f73287392af1",
+    "intraparenchymal-haemorrhage/2": "d5fc081249c080af",
+    "intraventricular-haemorrhage/2": "6221a7687ebb9a34",
+    "large-vessel-occlusion/2": "c16dee71706f074a",
+    "pleural-effusion/2": "cd1c08f7be75d222",
+    "pneumothorax/2": "2af875639ad5f168",
+    "pulmonary-embolism/2": "fc981c53d902e6fb",
+    "pulmonary-nodule/2": "b22e82267e5f2fa1",
+    "pulmonary-oedema/1": "57585d6274a7cd0d",
+    "subarachnoid-haemorrhage/2": "e8753026b32db477",
+    "subdural-haemorrhage/2": "4103c2d7c54bebe8",
 }
 PRESENT, ABSENT, INDETERMINATE, NOT_MENTIONED = (
     LabelState.PRESENT,
@@ -175,6 +175,16 @@ REPORTS = [
             "TECHNIQUE: Without contrast.\nFINDINGS: Ventricles normal.\nIMPRESSION: No acute intracranial abnormality."
         ),
         ABSENT,
+    ),
+    (
+        "headings in capitals behind text without a full stop",
+        "INDICATION: fall, SDH on CT FINDINGS: No haemorrhage IMPRESSION: No intracranial haemorrhage",
+        ABSENT,
+    ),
+    (
+        "a word in the text that could be a heading",
+        "HISTORY: Evacuated SDH, see impression: of last week.",
+        NOT_MENTIONED,
     ),
     (
         "headings within one line",
