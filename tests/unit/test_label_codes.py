@@ -8,7 +8,7 @@ import pytest
 
 from shadow.domain.hl7 import parse_message
 from shadow.reference_standard.coded_finding import CodedFinding, coded_finding
-from shadow.reference_standard.fhir import diagnostic_reports
+from shadow.reference_standard.fhir import fhir_resources
 from shadow.reference_standard.label import Label, LabelState, read_label
 from shadow.reference_standard.label_rule import CodesOfRule, Effect, known_rules, load_rule
 from shadow.reference_standard.report import ParsedReport, parse_reports
@@ -141,7 +141,7 @@ def test_a_diagnostic_report_states_codes_as_conclusion_or_in_contained_observat
             "valueCodeableConcept": {concept("2667000")}}},
           {{"resourceType": "Observation", "status": "preliminary", "code": {concept("1")},
             "valueCodeableConcept": {concept("60046008")}}}]}}"""
-    ((_, (one,)),) = diagnostic_reports(document.encode())
+    ((_, (one,)),) = fhir_resources(document.encode())
     assert isinstance(one, ParsedReport)
     assert one.codes == (CodedFinding("SNOMED CT", "1386000"), CodedFinding("SNOMED CT", "36118008", True))
 
