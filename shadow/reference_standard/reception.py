@@ -256,6 +256,7 @@ class Reception:
             result_status=report.result_status.value,
             final=report.result_status.final,
             addendum=report.addendum_start is not None,
+            addendum_only=report.addendum_start is not None and not report.text[: report.addendum_start].strip(),
             observed_at=report.observed_at,
             reported_at=report.reported_at,
             received_at=received_at,

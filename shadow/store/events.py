@@ -301,6 +301,7 @@ class ReportVersion:
         message_sha256: of the message in the journal.
         patient_class: PV1-2 (HL7 table 0004): E, I, O ...; None where the message has none.
         mentions_model: the text mentions the model or another AI, so its writer may not have been blind to it.
+        addendum_only: the text begins with an addendum's heading: what it adds to came before it.
     """
 
     KIND: ClassVar[Kind] = Kind.REPORT_VERSION
@@ -318,6 +319,7 @@ class ReportVersion:
     message_sha256: str
     patient_class: str | None = None
     mentions_model: bool = False
+    addendum_only: bool = False
 
     @property
     def key(self) -> str:

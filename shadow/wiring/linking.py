@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,9 @@ from shadow.domain.errors import LinkageRefused
 from shadow.domain.project import sql
 from shadow.store.events import LinkCorrected, LinkOf
 from shadow.wiring.trial import Trial
+
+_IDENTIFYING = re.compile(r"\d{4,}|\^|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}")
+"""What looks like an identifier, a name as HL7 writes it, or a date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ def correct_link(
     """Put a person's word on record: what stands under one key belongs to another. `active=False` takes it back.
 
     Raises:
-        LinkageRefused: a key is not on record, both are the same, or the reason is empty.
+        LinkageRefused: a key is not on record, both are the same, or the reason is empty or holds an identifier.
     """
     letter = "A" if what is LinkOf.ACCESSION else "P"
     if from_key == to_key:
@@ -61,6 +65,8 @@ def correct_link(
             raise LinkageRefused(f"'{key}' is no key of {name}; copy one that `shadow linkage list` prints")
     if not reason.strip():
         raise LinkageRefused("the reason is empty; write why, without a name or number of a patient")
+    if _IDENTIFYING.search(reason):
+        raise LinkageRefused("the reason holds a number or a name; it stays on record, so write it without")
     with trial.open_ledger() as ledger:
         now = trial.clock.now()
         ledger.append(

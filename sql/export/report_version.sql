@@ -9,6 +9,7 @@ select
     body ->> 'result_status' as result_status,
     (body ->> 'final')::boolean as final,
     (body ->> 'addendum')::boolean as addendum,
+    coalesce((body ->> 'addendum_only')::boolean, false) as addendum_only, -- older bodies do not say
     (body ->> 'observed_at')::timestamptz as observed_at,
     (body ->> 'reported_at')::timestamptz as reported_at,
     (body ->> 'received_at')::timestamptz as received_at,

@@ -14,7 +14,7 @@ from shadow.assessment.flow import study_flow
 from shadow.assessment.linkage import broken_promises
 from shadow.assessment.snapshot import Reason
 from shadow.domain.project import sql
-from shadow.store.events import Event, LinkCorrected, LinkOf, OrderReceived, VendorResult
+from shadow.store.events import Event, LinkCorrected, LinkOf, OrderReceived, ReportVersion, VendorResult
 
 
 def corrected(
@@ -112,6 +112,26 @@ def test_the_latest_final_version_stands_beside_the_first(tmp_path: Path) -> Non
     with linked(tmp_path, *STUDY, *events) as connection:
         rows = connection.execute("select reference_state, latest_reference_state from evaluation_case order by 1")
         assert rows.fetchall() == [("absent", "present")]
+
+
+def addendum(key: str, number: int) -> ReportVersion:
+    return replace(report(key, "F", number), addendum=True, addendum_only=True)
+
+
+def test_an_addendum_alone_adds_to_what_came_before_it_and_stands_for_nothing_itself(tmp_path: Path) -> None:
+    first = (report("S1", "F"), label("S1", "present"))
+    silent = (addendum("S1", 2), label("S1", "not_mentioned", 2))
+    denying = (addendum("S1", 2), label("S1", "absent", 2))
+    question = "select reference_state, latest_reference_state, pending_reason from evaluation_case order by 1"
+    for folder, events, expected in (
+        ("silent", (*first, *silent), ("present", "present", None)),
+        ("denying", (*first, *denying), ("present", "absent", None)),
+        ("alone", denying, ("pending", None, "addendum_only")),
+        ("early", (*denying, report("S1", "F", 3), label("S1", "present", 3)), ("present", "present", None)),
+    ):
+        with linked(tmp_path / folder, *STUDY, *events) as connection:
+            assert connection.execute(question).fetchall() == [expected], folder
+            assert broken_promises(connection) == ()
 
 
 def order(key: str, *, state: str = "active", admitted: bool = True, hours: int = 0, number: int = 1) -> OrderReceived:

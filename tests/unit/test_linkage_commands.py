@@ -69,6 +69,9 @@ def test_what_was_said_can_be_taken_back(trial: Trial) -> None:
         ((LOST, "R00001234"), "x", "no key of an accession"),
         ((LOST, OTHER), "x", "not on record"),
         ((LOST, STUDY), "  ", "reason is empty"),
+        ((LOST, STUDY), "it is R00001234", "holds a number"),
+        ((LOST, STUDY), "belongs to Doe^Ada", "or a name"),
+        ((LOST, STUDY), "born 3.2.1961", "holds a number"),
     ],
 )
 def test_a_word_that_cannot_be_taken_says_why(trial: Trial, keys: tuple[str, str], reason: str, words: str) -> None:

@@ -18,6 +18,7 @@ with joined as (
         accession_report.first_version_seq,
         accession_report.first_final_seq,
         accession_report.latest_status,
+        accession_report.has_addendum_only,
         accession_report.first_final_at,
         accession_report.first_reported_at,
         accession_report.first_final_reported_at,
@@ -75,6 +76,7 @@ select
         when versions is null then 'no_report'
         when first_final_seq is not null then 'not_yet_read'
         when latest_status = 'X' then 'cancelled'
+        when has_addendum_only then 'addendum_only'
         else 'preliminary_only'
     end as pending_reason,
     later_revisions,
