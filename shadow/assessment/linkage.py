@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import duckdb
+import pyarrow as pa
 
 from shadow.domain.project import project_folder, sql
 from shadow.protocol.trial import TrialProtocol
 
-VIEW_ROOMS = ("linkage", "index_test", "reference_standard", "adjudication")
+VIEW_ROOMS = ("linkage", "index_test", "reference_standard", "joined", "adjudication")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,9 @@ class CaseCounts:
 
 def link(connection: duckdb.DuckDBPyConnection, protocol: TrialProtocol) -> None:
     """Create the views and `evaluation_case` for the protocol's champion."""
+    reference = protocol.reference
+    bounds = {"days_before": [reference.linked_days_before], "days_after": [reference.linked_days_after]}
+    connection.register("linkage_rule", pa.table(bounds))
     for room in VIEW_ROOMS:
         for path in sorted((project_folder("sql") / "views" / room).glob("*.sql")):
             connection.execute(path.read_text(encoding="utf-8"))

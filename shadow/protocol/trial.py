@@ -135,6 +135,8 @@ class ReferenceRule:
         additional_label_rules: rules of other conditions that read every final report too; their labels are on record,
             and the analysis stays with the target condition.
         second_labeller: reads every final report for agreement with the rule; never the reference standard.
+        linked_days_before, linked_days_after: a report that was written earlier than so many days before the study was
+            acquired, or later than so many after it, is not about it, though it bears its accession number.
     """
 
     label_rule: str
@@ -142,12 +144,16 @@ class ReferenceRule:
     first_final_is_primary: bool
     additional_label_rules: tuple[str, ...] = ()
     second_labeller: SecondLabeller | None = None
+    linked_days_before: float = 1.0
+    linked_days_after: float = 180.0
 
     def __post_init__(self) -> None:
         if not self.first_final_is_primary:
             raise ValueError("first_final_is_primary: must be true; no other primary reference is implemented")
         if len({self.label_rule, *self.additional_label_rules}) <= len(self.additional_label_rules):
             raise ValueError("additional_label_rules: names a rule twice, or the primary one again")
+        if self.linked_days_before < 0 or not self.linked_days_after > 0:
+            raise ValueError("linked_days_before: must be at least 0, and linked_days_after above 0")
 
 
 @dataclass(frozen=True, slots=True)

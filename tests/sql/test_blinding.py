@@ -7,7 +7,15 @@ import pytest
 
 SQL = Path(__file__).parents[2] / "sql"
 INDEX_TEST_TABLES = {"prediction", "prediction_failure", "index_result"}
-REFERENCE_TABLES = {"report_version", "label", "accession_report", "first_final_label", "adjudication"}
+REFERENCE_TABLES = {
+    "report_version",
+    "label",
+    "accession_report",
+    "standing_version",
+    "study_report",
+    "study_label",
+    "adjudication",
+}
 
 
 def _tables(path: Path) -> set[str]:
@@ -22,6 +30,7 @@ def _tables(path: Path) -> set[str]:
         ("reference_standard", INDEX_TEST_TABLES),
         ("adjudication", INDEX_TEST_TABLES | REFERENCE_TABLES - {"adjudication"}),
         ("views/linkage", INDEX_TEST_TABLES | REFERENCE_TABLES),
+        ("views/joined", INDEX_TEST_TABLES),
     ],
 )
 def test_no_statement_of_one_side_names_a_table_of_the_other(room: str, forbidden: set[str]) -> None:

@@ -23,7 +23,7 @@ def case(key: str, day: int, state: str, score: float, patient: str | None = Non
     events: list[Event] = [
         replace(study(key), acquired_at=at, patient_key=patient or f"P-{key}"),
         locked(key, score),
-        report(key, "F"),
+        replace(report(key, "F"), reported_at=at + timedelta(hours=1)),
         label(key, state),
     ]
     return events

@@ -163,7 +163,7 @@ def test_a_study_without_an_accession_is_not_given_anothers_result(tmp_path: Pat
 
 
 def test_an_addendum_that_mentions_the_model_takes_its_study_out_of_the_blinded_figure(tmp_path: Path) -> None:
-    addendum = replace(report("1", "C", 2), mentions_model=True)
+    addendum = replace(report("1", "C", 2), mentions_model=True, reported_at=MONDAY + timedelta(days=1))
     events = [*case("1", 0, "present", 0.9), addendum, *case("2", 1, "present", 0.9), *case("3", 2, "absent", 0.1)]
     cases, _ = analysed(tmp_path, events)
     assert cases.mentions_model.tolist() == [True, False, False]

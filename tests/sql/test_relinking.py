@@ -134,6 +134,27 @@ def test_an_addendum_alone_adds_to_what_came_before_it_and_stands_for_nothing_it
             assert broken_promises(connection) == ()
 
 
+def test_an_accession_number_that_comes_round_again_links_each_report_to_its_own_study(tmp_path: Path) -> None:
+    """Two studies and two reports a year apart share one accession; a report of neither time is nobody's."""
+    later = timedelta(days=365)
+    new_study = replace(study("S2"), accession_key="A-S1", acquired_at=T0 + later)
+    old_report = (report("S1", "F"), label("S1", "present"))
+    new_report = (replace(report("S1", "F", 2), reported_at=T0 + later), label("S1", "absent", 2))
+    with linked(tmp_path, *STUDY, new_study, locked("S2", 0.1), *old_report, *new_report) as connection:
+        assert states(connection) == {"S1": ("positive", "present"), "S2": ("negative", "absent")}
+        assert broken_promises(connection) == ()
+    early = (replace(report("S1", "F"), reported_at=T0 - timedelta(days=30)), label("S1", "present"))
+    with linked(tmp_path / "early", *STUDY, *early) as connection:
+        assert states(connection) == {"S1": ("positive", "pending")}
+        flow = study_flow(connection)
+        assert flow.pending == (Reason("report_out_of_time", 1),) and flow.reports_unmatched == 1
+        listed = connection.execute(sql("queries/assessment/report_list.sql")).fetchall()
+        assert [row[3] for row in listed] == ["out_of_time"]
+    soon = (replace(report("S1", "F"), reported_at=T0 - timedelta(hours=20)), label("S1", "present"))
+    with linked(tmp_path / "soon", *STUDY, *soon) as connection:
+        assert states(connection) == {"S1": ("positive", "present")}, "clocks differ by less than a day"
+
+
 def order(key: str, *, state: str = "active", admitted: bool = True, hours: int = 0, number: int = 1) -> OrderReceived:
     at = MONDAY + timedelta(hours=hours)
     return OrderReceived(f"{key}:{number}", "riverside", f"A-{key}", f"P-{key}", state, admitted, at, at)

@@ -14,29 +14,31 @@ with joined as (
         index_result.score,
         index_result.input_summary,
         index_result.failure_reason,
-        accession_report.versions,
-        accession_report.first_version_seq,
-        accession_report.first_final_seq,
-        accession_report.latest_status,
-        accession_report.has_addendum_only,
-        accession_report.first_final_at,
-        accession_report.first_reported_at,
-        accession_report.first_final_reported_at,
-        accession_report.patient_class,
-        coalesce(accession_report.mentions_model, false) as mentions_model,
-        first_final_label.state as read_state,
-        if(first_final_label.state = 'not_mentioned', $not_mentioned, first_final_label.state) as label_state,
+        study_report.versions,
+        primary_study.accession_key in (select accession_report.accession_key from accession_report)
+            as accession_has_report,
+        study_report.first_version_seq,
+        study_report.first_final_seq,
+        study_report.latest_status,
+        study_report.has_addendum_only,
+        study_report.first_final_at,
+        study_report.first_reported_at,
+        study_report.first_final_reported_at,
+        study_report.patient_class,
+        coalesce(study_report.mentions_model, false) as mentions_model,
+        study_label.state as read_state,
+        if(study_label.state = 'not_mentioned', $not_mentioned, study_label.state) as label_state,
         if(
-            first_final_label.latest_state = 'not_mentioned', $not_mentioned, first_final_label.latest_state
+            study_label.latest_state = 'not_mentioned', $not_mentioned, study_label.latest_state
         ) as latest_label_state
     from primary_study
     left join index_result on index_result.study_key = primary_study.study_key
         and index_result.model = $model
         and index_result.model_sha256 = $model_sha256
-    left join accession_report on accession_report.accession_key = primary_study.accession_key
-    left join first_final_label on first_final_label.accession_key = primary_study.accession_key
-        and first_final_label.target_condition = $target_condition
-        and first_final_label.rule = $label_rule
+    left join study_report on study_report.study_key = primary_study.study_key
+    left join study_label on study_label.study_key = primary_study.study_key
+        and study_label.target_condition = $target_condition
+        and study_label.rule = $label_rule
 ),
 
 stated as (
@@ -73,6 +75,7 @@ select
     case
         when reference_state is distinct from 'pending' then null
         when accession_key is null then 'no_accession_number'
+        when versions is null and accession_has_report then 'report_out_of_time'
         when versions is null then 'no_report'
         when first_final_seq is not null then 'not_yet_read'
         when latest_status = 'X' then 'cancelled'

@@ -5,7 +5,7 @@ with final_label as (
     select label.*
     from accession_report
     inner join label on label.report_key = accession_report.first_final_report_key
-        and label.accession_key = accession_report.accession_key
+        and label.accession_key = accession_report.first_final_accession_key
 ),
 
 pair as (

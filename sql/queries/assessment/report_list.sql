@@ -6,6 +6,7 @@ select
     case
         when evaluation_study.study_key is null then 'unmatched'
         when evaluation_study.exclusion_reason is not null then 'study_excluded'
+        when evaluation_study.study_key not in (select linked_version.study_key from linked_version) then 'out_of_time'
         when accession_report.first_final_seq is null then 'waiting_for_final'
         else 'linked'
     end as state,

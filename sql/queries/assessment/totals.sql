@@ -9,10 +9,9 @@ with received as (
 
 reports as (
     select
-        count(*) filter (where accession_key in (select accession_key from primary_study)) as linked,
-        count(*) filter (where accession_key not in (
-            select accession_key from primary_study where accession_key is not null
-        )) as unmatched
+        count(*) filter (where accession_key in (select linked_version.accession_key from linked_version)) as linked,
+        count(*) filter (where accession_key not in (select linked_version.accession_key from linked_version))
+            as unmatched
     from accession_report
 ),
 

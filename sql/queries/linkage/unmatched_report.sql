@@ -1,4 +1,4 @@
--- grain: one row an accession with a report and without a study, and each study that may be meant.
+-- grain: one row an accession with a report and without a study that it can be about, and each study that may be meant.
 -- A candidate is a study of the same patient within three days of the report whose own accession has no report.
 with unmatched as (
     select accession_report.*, own.site, own.patient_key
@@ -13,9 +13,7 @@ with unmatched as (
         left join patient_alias on patient_alias.from_key = report_version.patient_key
         group by 1
     ) as own using (accession_key)
-    where accession_report.accession_key not in (
-        select primary_study.accession_key from primary_study where primary_study.accession_key is not null
-    )
+    where accession_report.accession_key not in (select linked_version.accession_key from linked_version)
 ),
 
 open_study as (
@@ -23,7 +21,7 @@ open_study as (
     from primary_study
     where primary_study.exclusion_reason is null
         and primary_study.accession_key is not null
-        and primary_study.accession_key not in (select accession_report.accession_key from accession_report)
+        and primary_study.study_key not in (select linked_version.study_key from linked_version)
 )
 
 select
