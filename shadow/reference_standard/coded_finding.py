@@ -38,7 +38,9 @@ _ALIASES = {
     "http://terminology.hl7.org/codesystem/v2-0532": "hl70532",
 }
 _NO_FINDING = frozenset({"N", "NEG", "ND", "NR"})
-_REQUEST = re.compile(r"reason|indication|history|clinical|request|prior|previous|comparison", re.IGNORECASE)
+REQUEST_WORDS = re.compile(r"reason|indication|history|clinical|request|prior|previous|comparison", re.IGNORECASE)
+"""What names an indication, a history or a comparison: no evidence about today's scan."""
+
 _REQUEST_CODES = frozenset(
     {("ln", code) for code in ("18785-6", "11329-0", "11348-0", "10164-2", "29299-5", "55752-0")}
 )
@@ -82,7 +84,9 @@ def finding_of_observation(
         answered: of its value: OBX-5, Observation.valueCodeableConcept.
         interpretations: OBX-8, table 0078. A value that counts as normal or negative is no finding.
     """
-    if _REQUEST.search(asked_in_words) or _REQUEST_CODES & {(_known(system), code.strip()) for system, code in asked}:
+    if REQUEST_WORDS.search(asked_in_words) or _REQUEST_CODES & {
+        (_known(system), code.strip()) for system, code in asked
+    }:
         return []
     values = {(_known(system), code.strip().upper()) for system, code in answered}
     if values & (_PRESENT | _ABSENT):

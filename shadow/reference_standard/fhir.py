@@ -138,7 +138,8 @@ def _reports(resource: Json, neighbours: dict[str, Json]) -> list[ParsedReport |
     text = _text(resource)
     if not accession_numbers:
         return [UnusableReport(1, "no_accession_number")]
-    if not text.strip() and status is not ResultStatus.CANCELLED:
+    codes = _codes(resource, neighbours)
+    if not text.strip() and not codes and status is not ResultStatus.CANCELLED:
         return [UnusableReport(1, "no_text")]
     period = resource.get("effectivePeriod")
     began = period.get("start") if isinstance(period, dict) else None
@@ -153,17 +154,21 @@ def _reports(resource: Json, neighbours: dict[str, Json]) -> list[ParsedReport |
             text=text,
             addendum_start=addendum_start(text),
             patient_class=None,
-            codes=_codes(resource),
+            codes=codes,
         )
         for number, accession_number in enumerate(accession_numbers, 1)
     ]
 
 
-def _codes(resource: Json) -> tuple[CodedFinding, ...]:
-    """Findings stated as codes: by conclusionCode (codedDiagnosis before R4), and by contained final Observations."""
+def _codes(resource: Json, neighbours: dict[str, Json]) -> tuple[CodedFinding, ...]:
+    """Findings stated as codes: by conclusionCode (codedDiagnosis before R4), and by final Observations.
+
+    Observations are contained, or `result` refers to them in the same document.
+    """
     concluded = _codings(resource.get("conclusionCode")) + _codings(resource.get("codedDiagnosis"))
     found = [one for one in (coded_finding(system, code) for system, code in concluded) if one is not None]
-    for one in _list(resource.get("contained")):
+    named = (neighbours.get(str(one.get("reference", ""))) for one in _list(resource.get("result")))
+    for one in [*_list(resource.get("contained")), *(one for one in named if one is not None)]:
         if one.get("resourceType") == "Observation" and one.get("status") in ("final", "amended", "corrected"):
             interpretations = [code for _, code in _codings(one.get("interpretation"))]
             value = _codings(one.get("valueCodeableConcept"))

@@ -32,6 +32,7 @@ from shadow.reference_standard.order import ORDER_TYPES, ParsedOrder, parse_orde
 from shadow.reference_standard.patient_merge import MERGES, PatientMerge, parse_merges
 from shadow.reference_standard.report import ParsedReport, UnusableReport, parse_reports
 from shadow.reference_standard.report_table import table_reports
+from shadow.reference_standard.result_status import ResultStatus
 from shadow.reference_standard.structured_report import structured_report
 from shadow.store.blobs import Blobs
 from shadow.store.events import (
@@ -121,7 +122,7 @@ class Reception:
         events: list[Event] = [] if read.faithful else [_replaced(octets)]
         events.extend(_quarantined(octets, one.reason, one.group) for one in read.unusable)
         for report, labels in read.reports:
-            events.extend(self._version_and_labels(octets, read.site, report, labels, received_at))
+            events.extend(self._events_of_report(octets, read.site, report, labels, received_at))
         return events
 
     def events_of_file(self, content: bytes, suffix: str, site: Site, received_at: datetime) -> list[Event]:
@@ -135,7 +136,7 @@ class Reception:
                     elif isinstance(one, ParsedOrder):
                         events.append(self._ordered(octets, site, one, received_at))
                     else:
-                        events.extend(self._version_and_labels(octets, site, one, self._labels(one), received_at))
+                        events.extend(self._events_of_report(octets, site, one, self._labels(one), received_at))
         except MalformedMessage as malformed:
             if malformed.reason in NOT_REPORTS:
                 digest = _sha256(content)
@@ -238,6 +239,15 @@ class Reception:
     def _rules(self, report: ParsedReport) -> tuple[LabelRule, ...]:
         """The primary rule reads every version; those of other conditions, final ones only."""
         return (self.rule, *self.additional_rules) if report.result_status.final else (self.rule,)
+
+    def _events_of_report(
+        self, octets: bytes, site: Site, report: ParsedReport, labels: Sequence[Label], received_at: datetime
+    ) -> list[Event]:
+        """Its version and labels. Codes alone say something only where the primary rule lists one of them."""
+        silent = not report.text.strip() and report.result_status is not ResultStatus.CANCELLED
+        if silent and labels[0].code_state is None:
+            return [_quarantined(octets, "no_text", report.group)]
+        return self._version_and_labels(octets, site, report, labels, received_at)
 
     def _labels(self, report: ParsedReport) -> tuple[Label, ...]:
         return tuple(read_label(rule, report.text, report.codes) for rule in self._rules(report))

@@ -51,7 +51,7 @@ class ParsedReport:
         text: the report's lines (OBX-5 of TX, FT and ST), joined by newlines.
         addendum_start: character offset of the first ADDENDUM heading in `text`; None without one.
         patient_class: PV1-2 where it is a short code (table 0004), else None.
-        codes: findings stated as codes, in lines that are final and not withdrawn.
+        codes: findings stated as codes, in lines that are final and not withdrawn; a report may hold these alone.
     """
 
     group: int
@@ -166,7 +166,8 @@ def _report(message: Message, group: _Group, source: _Group, zone: ZoneInfo) -> 
         return UnusableReport(group.number, "no_accession_number")
     text = "\n".join(_text_lines(message, source))
     status = result_status(message.value(order, 25), _line_statuses(message, source))
-    if not text.strip() and status is not ResultStatus.CANCELLED:
+    codes = _codes(message, [*group.observations, *([] if source is group else source.observations)], status)
+    if not text.strip() and not codes and status is not ResultStatus.CANCELLED:
         return UnusableReport(group.number, "no_text")
     return ParsedReport(
         group=group.number,
@@ -178,7 +179,7 @@ def _report(message: Message, group: _Group, source: _Group, zone: ZoneInfo) -> 
         text=text,
         addendum_start=addendum_start(text),
         patient_class=_patient_class(message),
-        codes=_codes(message, [*group.observations, *([] if source is group else source.observations)], status),
+        codes=codes,
     )
 
 
@@ -195,7 +196,10 @@ def _line_status(message: Message, observation: Segment) -> ObservationResultSta
 
 
 def _line_statuses(message: Message, group: _Group) -> tuple[ObservationResultStatus, ...]:
-    return tuple(_line_status(message, one) for one in group.observations if _is_text(message, one))
+    """Of the text lines; of the coded ones where there is no text."""
+    text = [one for one in group.observations if _is_text(message, one)]
+    coded = [one for one in group.observations if message.value(one, 2).upper() in CODED_VALUE_TYPES]
+    return tuple(_line_status(message, one) for one in text or coded)
 
 
 def _text_lines(message: Message, group: _Group) -> list[str]:

@@ -16,6 +16,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from shadow.domain.errors import MalformedMessage
+from shadow.reference_standard.coded_finding import REQUEST_WORDS, CodedFinding, finding_of_observation
 from shadow.reference_standard.report import ParsedReport, UnusableReport, addendum_start, timestamp
 from shadow.reference_standard.result_status import ResultStatus
 
@@ -56,7 +57,8 @@ def _reports(document: Dataset, zone: ZoneInfo) -> list[ParsedReport | UnusableR
     accession_numbers = _accession_numbers(document)
     if not accession_numbers:
         return [UnusableReport(1, "no_accession_number")]
-    if not text.strip():
+    codes = tuple(dict.fromkeys(_codes(document, 0)))
+    if not text.strip() and not codes:
         return [UnusableReport(1, "no_text")]
     return [
         ParsedReport(
@@ -70,6 +72,7 @@ def _reports(document: Dataset, zone: ZoneInfo) -> list[ParsedReport | UnusableR
             text=text,
             addendum_start=addendum_start(text),
             patient_class=None,
+            codes=codes,
         )
         for number, accession_number in enumerate(accession_numbers, 1)
     ]
@@ -136,6 +139,31 @@ def _lines(item: Dataset, depth: int, seen: list[int]) -> Iterator[str]:
     for child in item.get("ContentSequence") or []:
         if str(child.get("RelationshipType", "")).upper() == "CONTAINS":
             yield from _lines(child, depth + 1, seen)
+
+
+def _codes(item: Dataset, depth: int) -> Iterator[CodedFinding]:
+    """What coded items state, in the whole tree below what the document contains."""
+    if depth > MAXIMUM_DEPTH:
+        return
+    for child in item.get("ContentSequence") or []:
+        if str(child.get("RelationshipType", "")).upper() != "CONTAINS":
+            continue
+        name = child.get("ConceptNameCodeSequence")
+        if _is_history(_meaning(name)):
+            continue
+        if str(child.get("ValueType", "")).upper() == "CODE":
+            answered = _pairs(child.get("ConceptCodeSequence"))
+            yield from finding_of_observation(_pairs(name), _meaning(name), answered, [])
+        yield from _codes(child, depth + 1)
+
+
+def _is_history(name: str) -> bool:
+    return bool(REQUEST_WORDS.search(name))
+
+
+def _pairs(codes: object) -> list[tuple[str, str]]:
+    found = list(codes) if codes else []  # type: ignore[call-overload]
+    return [(str(one.get("CodingSchemeDesignator", "")), str(one.get("CodeValue", ""))) for one in found]
 
 
 def _meaning(codes: object) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from zoneinfo import ZoneInfo
 
 import pytest
+from test_report_reception import Bench, bench  # noqa: F401 (bench is a fixture)
 
 from shadow.domain.hl7 import parse_message
 from shadow.reference_standard.coded_finding import CodedFinding, coded_finding
@@ -12,6 +14,7 @@ from shadow.reference_standard.fhir import fhir_resources
 from shadow.reference_standard.label import Label, LabelState, read_label
 from shadow.reference_standard.label_rule import CodesOfRule, Effect, known_rules, load_rule
 from shadow.reference_standard.report import ParsedReport, parse_reports
+from shadow.store.events import Kind
 
 PRESENT, ABSENT, INDETERMINATE = LabelState.PRESENT, LabelState.ABSENT, LabelState.INDETERMINATE
 NO_BLEED = "IMPRESSION: No intracranial haemorrhage."
@@ -151,3 +154,36 @@ def test_a_rule_file_with_an_unknown_system_or_state_is_refused() -> None:
         CodesOfRule("SNOMED", ("1",), Effect.PRESENT)
     with pytest.raises(ValueError, match="state must be"):
         CodesOfRule("ICD-10", ("1",), Effect.IGNORED)
+
+
+def coded_only(*observations: str) -> bytes:
+    order = [""] * 26
+    order[0], order[18], order[25] = "OBR", "R00001234", "F"
+    return "\r".join([MSH, "|".join(order), *observations, ""]).encode()
+
+
+def test_a_report_of_codes_alone_is_one_where_the_rule_knows_a_code_and_no_text_otherwise(bench: Bench) -> None:  # noqa: F811
+    bench.arrive(
+        coded_only(obx("1386000^^SCT")), coded_only(obx("36118008^^SCT")), coded_only(obx("1386000^^SCT", status="P"))
+    )
+    bench.drain()
+    labels = [(one["state"], one["source"]) for one in bench.bodies(Kind.LABEL)]
+    assert labels == [("present", "code")]
+    assert [one["final"] for one in bench.bodies(Kind.REPORT_VERSION)] == [True]
+    assert [one["detail"] for one in bench.bodies(Kind.AUDIT)] == ["no_text", "no_text"]
+
+
+def test_observations_that_a_report_refers_to_in_its_bundle_are_its_codes() -> None:
+    observation = {
+        "resourceType": "Observation", "id": "o1", "status": "final", "code": {"text": "Finding"},
+        "valueCodeableConcept": {"coding": [{"system": "http://snomed.info/sct", "code": "1386000"}]},
+    }  # fmt: skip
+    system = "http://terminology.hl7.org/CodeSystem/v2-0203"
+    report = {
+        "resourceType": "DiagnosticReport", "status": "final", "result": [{"reference": "Observation/o1"}],
+        "identifier": [{"type": {"coding": [{"system": system, "code": "ACSN"}]}, "value": "R1"}],
+    }  # fmt: skip
+    entries = [{"resource": report}, {"resource": observation}]
+    ((_, (found,)),) = fhir_resources(json.dumps({"resourceType": "Bundle", "entry": entries}).encode())
+    assert isinstance(found, ParsedReport)
+    assert found.codes == (CodedFinding("SNOMED CT", "1386000"),)

@@ -22,6 +22,7 @@ from pydicom.uid import (
 )
 
 from shadow.domain.errors import MalformedMessage
+from shadow.reference_standard.coded_finding import CodedFinding
 from shadow.reference_standard.label import read_label
 from shadow.reference_standard.label_rule import load_rule
 from shadow.reference_standard.report import ParsedReport, UnusableReport
@@ -162,7 +163,18 @@ def test_what_only_supports_a_finding_is_no_report_text_and_a_code_is_its_meanin
         finding.ContentSequence = [inferred]
         made.ContentSequence = [section("Findings", finding, coded)]
 
-    assert report(change).text == "FINDINGS:\nBleed.\nIntracranial haemorrhage."
+    found = report(change)
+    assert found.text == "FINDINGS:\nBleed.\nIntracranial haemorrhage."
+    assert found.codes == (CodedFinding("SNOMED CT", "1386000"),)
+
+
+def test_a_coded_history_is_no_finding() -> None:
+    def change(made: Dataset) -> None:
+        coded = item("CODE", ("121071", "DCM", "Finding"))
+        coded.ConceptCodeSequence = [code("1386000", "SCT", "Intracranial haemorrhage")]
+        made.ContentSequence = [section("Clinical history", coded), section("Findings", text("Nothing."))]
+
+    assert report(change).codes == ()
 
 
 @pytest.mark.parametrize("sop_class", [CTImageStorage, MammographyCADSRStorage, XRayRadiationDoseSRStorage])
