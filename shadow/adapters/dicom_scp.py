@@ -34,6 +34,7 @@ from shadow.domain.home import Home
 from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.archive import Archive
 from shadow.index_test.arrival import Arrival, AssociationRejected, InstanceShed, Report
+from shadow.index_test.early_start import EarlyStart
 from shadow.index_test.mirror import Mirror
 from shadow.index_test.mirror_worker import MirrorWorker
 from shadow.index_test.spool import Incoming, Inlet, Offer, Receipt, Spool
@@ -206,6 +207,7 @@ def run_mirror(
     record: Callable[[Sequence[Event]], object],
     ready: Callable[[], None],
     archives: Mapping[str, Archive] | None = None,
+    early: EarlyStart | None = None,
 ) -> None:
     """Receive, sort and close studies until SIGTERM or SIGINT; call from the main thread.
 
@@ -218,6 +220,7 @@ def run_mirror(
         record: appends events to the ledger.
         ready: called once the port is open.
         archives: by calling AE title, those that are asked how many instances a quiet study has.
+        early: tells of a growing study that it holds what the models need; None waits for whole studies.
 
     Raises:
         SetupError: the port or the spool is taken, or no site lists a calling AE title.
@@ -243,7 +246,8 @@ def run_mirror(
             asking = threading.Thread(target=counts.ask_until, args=(stopping,), name="instance-counts")
             asking.start()
             stack.callback(asking.join)
-        mirror = Mirror(spool, admission, pseudonymiser, clock, settings.quiet_period_seconds, record, index, lacks)
+        quiet = settings.quiet_period_seconds
+        mirror = Mirror(spool, admission, pseudonymiser, clock, quiet, record, index, lacks, early)
         worker = MirrorWorker(mirror, inbox, record)
         desk = commitment_desk(settings, home.root)
         if desk is not None:  # a router that does not answer must not hold up the sorting

@@ -22,6 +22,7 @@ from shadow.domain.errors import LedgerConflict, StoreError, UnreadableInstance
 from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.arrival import Arrival, read_study_instance_uid
 from shadow.index_test.completion import Completion
+from shadow.index_test.early_start import EarlyStart
 from shadow.index_test.spool import Spool, SpooledInstance, instance_of
 from shadow.index_test.spool_index import SpoolIndex
 from shadow.store.durable import sync_folder, write_durably
@@ -132,6 +133,7 @@ class Mirror:
         index: told of every instance that is sorted; None keeps none.
         lacks_instances: asked of a study that has gone quiet, by its key, one of its files, its sender and how many
             instances it holds, whether its archive has more; a true answer delays, until the cap.
+        early: tells of a first revision that it holds what the models need; None waits for whole studies.
     """
 
     def __init__(
@@ -144,7 +146,10 @@ class Mirror:
         record: Callable[[Sequence[Event]], object],
         index: SpoolIndex | None = None,
         lacks_instances: LacksInstances | None = None,
+        early: EarlyStart | None = None,
     ) -> None:
+        self._early = early
+        self._closed_early: frozenset[str] = frozenset()
         self._lacks_instances = lacks_instances
         self._index = index
         self._spool = spool
@@ -219,6 +224,11 @@ class Mirror:
             if not waits or self._completion.is_at_cap(study_key, at):
                 due.append(study_key)
                 self._forced = self._forced | {study_key} if waits else self._forced - {study_key}
+        if self._early is not None:
+            growing = [key for key, one in self._open.items() if one.revision == 1 and key not in due]
+            early = [key for key in growing if self._early.ready(key, at)]
+            self._closed_early |= frozenset(early)
+            due += early
         return due
 
     def _waits_for_more(self, study_key: str) -> bool:
@@ -260,10 +270,16 @@ class Mirror:
         if study_key in self._forced:
             name = f"{study_key}.r{manifest.revision}"
             self._record([Audited(f"cap:{name}", ACTOR, "revision_closed_at_cap", study_key, name)])
+        if study_key in self._closed_early:
+            name = f"{study_key}.r{manifest.revision}"
+            self._record([Audited(f"early:{name}", ACTOR, "revision_closed_early", study_key, name)])
         (self._spool.open_revisions / f"{study_key}.json").unlink(missing_ok=True)
         del self._open[study_key]
         self._completion.forget(study_key)
         self._forced -= {study_key}
+        self._closed_early -= {study_key}
+        if self._early is not None:
+            self._early.forget(study_key)
         return manifest
 
     def _add(self, study_key: str, source: Path, arrival: Arrival, instance: SpooledInstance) -> None:
@@ -271,6 +287,8 @@ class Mirror:
             self._open[study_key] = self._open_revision(study_key, arrival.calling_ae_title)
         source.rename(self._spool.studies / study_key / instance.file)
         self._open[study_key].instances[instance.sop_instance_uid] = instance
+        if self._early is not None and self._open[study_key].revision == 1:
+            self._early.saw(study_key, self._spool.studies / study_key / instance.file, arrival.at)
         if self._index is not None:
             self._index.add(study_key, (instance,))
 

@@ -6,18 +6,16 @@ range are air; MONOCHROME1 is how an image is shown and never touches its values
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
-from io import BytesIO
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from shadow.domain.errors import NotEvaluable
+from shadow.index_test.decoder import WORKERS, pool
 from shadow.index_test.frames import Frame
-from shadow.index_test.instance import PYDICOM_ERRORS
 
 AIR_HU = -1024.0
 
@@ -30,7 +28,7 @@ def hounsfield_units(slices: Sequence[Frame]) -> Floats:
     Raises:
         NotEvaluable: `not_hounsfield_units`, `unsupported_pixel_format` or `unreadable_pixel_data`.
     """
-    return np.stack([_slice_hounsfield(instance) for instance in slices])
+    return np.stack(_each(_slice_hounsfield, slices))
 
 
 def intensities(frames: Sequence[Frame]) -> Floats:
@@ -41,7 +39,15 @@ def intensities(frames: Sequence[Frame]) -> Floats:
     Raises:
         NotEvaluable: `unsupported_pixel_format` or `unreadable_pixel_data`.
     """
-    return np.stack([_intensities(frame) for frame in frames])
+    return np.stack(_each(_intensities, frames))
+
+
+def _each(measure: Callable[[Frame], Floats], frames: Sequence[Frame]) -> list[Floats]:
+    """The values of every image; compressed ones are decoded by several workers at once."""
+    if len(frames) > 1 and UID(frames[0].instance.transfer_syntax_uid).is_encapsulated:
+        with ThreadPoolExecutor(WORKERS) as threads:
+            return list(threads.map(measure, frames))
+    return [measure(one) for one in frames]
 
 
 def _intensities(frame: Frame) -> Floats:
@@ -108,13 +114,7 @@ def _stored_values(instance: Frame) -> tuple[npt.NDArray[np.unsignedinteger], in
 
 
 def _decompressed(instance: Frame, rows: int, columns: int, bits: int) -> npt.NDArray[np.unsignedinteger]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            source = BytesIO(instance.instance.buffer)
-            pixels = np.asarray(pixel_array(source, index=instance.index, raw=True))
-    except (*PYDICOM_ERRORS, RuntimeError) as error:
-        raise NotEvaluable("unreadable_pixel_data", type(error).__name__) from None
+    pixels = pool().decode(instance.instance.buffer, instance.index)
     if pixels.shape != (rows, columns) or pixels.dtype.itemsize != bits // 8:
         raise NotEvaluable("unreadable_pixel_data", "another matrix than the header's")
     return np.ascontiguousarray(pixels).view(f"<u{bits // 8}")

@@ -6,17 +6,15 @@ from the level whose pixels are nearest to the wanted size and not coarser; glas
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 
 import numpy as np
-from pydicom.pixels.utils import pixel_array
 
 from shadow.domain.errors import NotEvaluable
-from shadow.index_test.instance import PYDICOM_ERRORS, Instance
+from shadow.index_test.decoder import pool
+from shadow.index_test.instance import Instance
 from shadow.index_test.pixels import Floats
 from shadow.index_test.series import SeriesVerdict, Verdict
 from shadow.index_test.sop_classes import SLIDES
@@ -80,12 +78,7 @@ class _Level:
         if index in self.decoded:
             self.decoded.move_to_end(index)
             return self.decoded[index]
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                tile = np.asarray(pixel_array(BytesIO(self.instance.buffer), index=index))
-        except (*PYDICOM_ERRORS, RuntimeError) as error:
-            raise NotEvaluable("unreadable_pixel_data", type(error).__name__) from None
+        tile = pool().colours(self.instance.buffer, index)
         if tile.shape != (self.tile_rows, self.tile_columns, 3) or tile.dtype != np.uint8:
             raise NotEvaluable("unsupported_pixel_format", "a tile is not 8 bits of red, green and blue")
         self.decoded[index] = tile

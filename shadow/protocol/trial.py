@@ -115,6 +115,9 @@ class SeriesChoice:
             first; one that is not listed comes after them. Empty asks for none.
         preferred_slice_thickness_mm: then the nearest to this wins.
         gantry_tilt_degrees_maximum: more tilt than this is not evaluable; left out, tilt is a finding alone.
+        start_after_quiet_seconds: the first revision of a study closes as soon as a series of the most preferred
+            kernel and the preferred thickness has had no new image for so many real seconds, whatever else still
+            comes; left out, it waits until the whole study is quiet.
     """
 
     minimum_slices: int
@@ -122,6 +125,11 @@ class SeriesChoice:
     preferred_slice_thickness_mm: float
     preferred_kernels: tuple[str, ...] = ()
     gantry_tilt_degrees_maximum: float | None = None
+    start_after_quiet_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.start_after_quiet_seconds is not None and not self.start_after_quiet_seconds > 0:
+            raise ValueError("start_after_quiet_seconds: must be above 0")
 
 
 @dataclass(frozen=True, slots=True)

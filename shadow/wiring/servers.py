@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shadow.domain.errors import ConfigurationError
 from shadow.domain.home import Home
 from shadow.protocol.deployment import ReportListener
 from shadow.wiring.trial import Trial, open_trial
+
+if TYPE_CHECKING:
+    from shadow.index_test.early_start import EarlyStart
 
 READY = "ready"
 
@@ -30,7 +34,27 @@ def run_mirror(home: Home, ready: Callable[[], None]) -> None:
             ledger.append,
             ready,
             archives_that_count(trial),
+            _early_start(trial),
         )
+
+
+def _early_start(trial: Trial) -> EarlyStart | None:
+    """What tells that a study holds the series that the models need; None where the protocol waits for whole studies.
+
+    Raises:
+        ConfigurationError: the models do not take the slices of one CT or MR series.
+    """
+    from shadow.index_test.early_start import EarlyStart
+    from shadow.index_test.model import InputKind
+
+    if trial.protocol.series.start_after_quiet_seconds is None:
+        return None
+    modalities = {InputKind.AXIAL_SLICES: "CT", InputKind.MR_SLICES: "MR"}
+    found = {modalities.get(trial.model(one.identifier)[1].input.kind, "") for one in trial.protocol.run_here}
+    if len(found) != 1 or "" in found:
+        remedy = "needs models that all take slices of CT, or all of MR; leave it out"
+        raise ConfigurationError("trial file", "series.start_after_quiet_seconds", remedy)
+    return EarlyStart(trial.protocol.series, found.pop())
 
 
 def run_report_listener(home: Home, ready: Callable[[], None]) -> None:
