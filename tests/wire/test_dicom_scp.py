@@ -38,6 +38,7 @@ from shadow.store.queue import WorkQueue
 ROUTER = "RIVER_ROUTER"
 PSEUDONYMISER = Pseudonymiser(b"a site secret of more than 32 bytes..")
 ECHOSCU, STORESCU = Path("/usr/bin/echoscu"), Path("/usr/bin/storescu")
+FINDSCU, DCMSEND = Path("/usr/bin/findscu"), Path("/usr/bin/dcmsend")
 
 
 def ct_slice(study: str, instance: str, *, rows: int = 64, comment: str = "") -> Dataset:
@@ -412,3 +413,26 @@ def test_dcmtk_sends_a_study(running: Running, tmp_path: Path) -> None:
     subprocess.run([*command, str(folder)], check=True, timeout=30, capture_output=True)
     shutil.rmtree(folder)
     assert len(running.manifest(study).instances) == 5
+
+
+@pytest.mark.skipif(not FINDSCU.exists(), reason="dcmtk is not installed")
+def test_dcmtk_is_told_that_nothing_can_be_asked_or_fetched_here(running: Running) -> None:
+    """What was mirrored to us is no archive: C-FIND finds no presentation context, and the receiver goes on."""
+    peer = ["-aet", ROUTER, "-aec", "SHADOW", "127.0.0.1", str(running.scp.port)]
+    question = [str(FINDSCU), "-v", "-S", "-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID", *peer]
+    found = subprocess.run(question, capture_output=True, text=True, check=False, timeout=30)
+    assert "No Acceptable Presentation Contexts" in found.stdout + found.stderr
+    assert "Find Response" not in found.stdout + found.stderr
+    assert subprocess.run([str(ECHOSCU), *peer], check=False, timeout=20).returncode == 0
+
+
+@pytest.mark.skipif(not DCMSEND.exists(), reason="dcmtk is not installed")
+def test_dcmtk_dcmsend_reports_every_image_as_taken(running: Running, tmp_path: Path) -> None:
+    study = "1.2.826.0.1.78"
+    for number, one in enumerate(slices(study, 4)):
+        one.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
+    report = tmp_path / "report.txt"
+    command = [str(DCMSEND), "-aet", ROUTER, "-aec", "SHADOW", "+crf", str(report), "127.0.0.1", str(running.scp.port)]
+    subprocess.run([*command, *map(str, tmp_path.glob("*.dcm"))], check=True, timeout=30, capture_output=True)
+    assert "with status SUCCESS  : 4" in report.read_text()
+    assert len(running.manifest(study).instances) == 4
