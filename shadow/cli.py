@@ -309,6 +309,7 @@ def rehearse(
     ] = 60.0,
     swap: Annotated[str, typer.Option(help="Exchange the physics of two stations, for example RVCT1,RVCT2.")] = "",
     json_progress: Annotated[bool, typer.Option(help="Print progress as JSON lines.")] = False,
+    archive: Annotated[str, typer.Option(help="Send nothing: be the hospital's archive at this host and port.")] = "",
     design: Annotated[
         Path | None, typer.Option(help="Play nothing: replay the calendars of this trial file many times, and count.")
     ] = None,
@@ -323,8 +324,11 @@ def rehearse(
 
         run_design(design, Design(trials, studies // weeks, sensitivity, station, bad), Console())
         raise typer.Exit
-    from shadow.supervision.rehearsal_command import RehearsalSettings, run_rehearsal
+    from shadow.supervision.rehearsal_command import RehearsalSettings, run_archive, run_rehearsal
 
+    if archive:
+        run_archive(archive, seed, studies, weeks)
+        raise typer.Exit
     run_rehearsal(
         RehearsalSettings(
             dicom=dicom,

@@ -11,6 +11,7 @@ import os
 import secrets
 import sys
 import threading
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -19,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 
 import shadow
+from shadow.domain.errors import SetupError
 from shadow.domain.home import Home
 from shadow.protocol.deployment import Deployment
 from shadow.supervision.processes import Command
@@ -260,3 +262,38 @@ def _write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def run_dag_now(origin: str, password: str, dag: str, going_on: Callable[[], bool]) -> str:
+    """Have Airflow's scheduler run a DAG once, and wait for its end.
+
+    Args:
+        origin: of the API server.
+        password: of the administrator.
+        dag: its identifier.
+        going_on: False ends the waiting.
+
+    Returns:
+        How the run ended, by Airflow's word; or how it stood when the waiting ended.
+
+    Raises:
+        SetupError: Airflow does not answer, or refuses.
+    """
+
+    def ask(path: str, content: dict[str, object] | None = None, token: str = "") -> dict[str, object]:
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        body = None if content is None else json.dumps(content).encode()
+        request = urllib.request.Request(origin + path, body, headers)  # noqa: S310 (our own API server)
+        with without_proxy().open(request, timeout=30) as answer:
+            found: dict[str, object] = json.loads(answer.read())
+            return found
+
+    try:
+        token = str(ask("/auth/token", {"username": ADMINISTRATOR, "password": password})["access_token"])
+        run = ask(f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None}, token)
+        address = f"/api/v2/dags/{dag}/dagRuns/{urllib.parse.quote(str(run['dag_run_id']))}"
+        while (state := str(run["state"])) not in ("success", "failed") and going_on():
+            run = ask(address, token=token)
+        return state
+    except (OSError, ValueError, KeyError) as error:
+        raise SetupError(f"Airflow does not run {dag} now: {type(error).__name__}: {error}") from error

@@ -20,6 +20,7 @@ from shadow.domain.clock import RehearsalClock, write_clock
 from shadow.domain.errors import SetupError
 from shadow.domain.home import Home
 from shadow.domain.project import project_folder
+from shadow.rehearsal.archive import ARCHIVES
 from shadow.store.events import Kind
 from shadow.store.ledger import Ledger
 from shadow.supervision.command import where_to_look
@@ -35,6 +36,8 @@ WEEKS = 12
 QUIET_PHASE_SECONDS = 20.0
 SETTLE_SECONDS = 90.0
 LINE_SECONDS = 15.0
+RECONCILIATION = "shadow_reconciliation"
+RECONCILIATION_SECONDS = 120.0
 STOPPED = 130
 
 
@@ -65,6 +68,7 @@ def run_demonstration(settings: DemonstrationSettings, console: Console) -> int:
     _register(settings, console)
     trial = open_trial(settings.home)
     supervisor = Supervisor(settings.home, trial.deployment, vendor_messages=trial.protocol.receives_vendor_messages)
+    archive: _Archive | None = None
     console.print("Starting PostgreSQL, Airflow, receiver, report listener and dashboard ...")
     try:
         supervisor.start(stop)
@@ -73,10 +77,13 @@ def run_demonstration(settings: DemonstrationSettings, console: Console) -> int:
         console.print(f"All healthy after {time.monotonic() - started:.0f} s.")
         look = where_to_look(supervisor, settings.home)
         console.print(look, highlight=False)
-        hospital = _Hospital(settings, trial)
+        hospital, archive = _Hospital(settings, trial), _Archive(settings, trial)
         with trial.open_ledger() as ledger:
             ended = _watch(hospital, ledger, settings.home, supervisor, stop, console)
         hospital.stop()
+        if ended:
+            _ask_archives(supervisor, stop, console)
+        archive.stop()
         if not ended:
             console.print("Stopped before the trial was over.")
             return STOPPED
@@ -87,6 +94,8 @@ def run_demonstration(settings: DemonstrationSettings, console: Console) -> int:
                 supervisor.check()
         return 0 if whole else 1
     finally:
+        if archive is not None:
+            archive.stop()
         console.print("Stopping ...")
         supervisor.stop()
 
@@ -99,13 +108,17 @@ def _register(settings: DemonstrationSettings, console: Console) -> None:
         shutil.rmtree(root)
     root.mkdir(parents=True, mode=0o700)
     (root / "demonstration").touch()
-    receiver, reports, vendor, dashboard, airflow = free_ports((11112, 2575, 2576, 8501, 8080))
+    receiver, reports, vendor, dashboard, airflow, archive = free_ports((11112, 2575, 2576, 8501, 8080, 11104))
     deployment = root / "demonstration.toml"
     deployment.write_text(
         f"[receiver]\nport = {receiver}\nquiet_period_seconds = 2.5\nminimum_free_bytes = 200000000\n"
         f"[reports]\nport = {reports}\n[vendor_results]\nport = {vendor}\n[dashboard]\nport = {dashboard}\n"
         f"[scheduler]\nport = {airflow}\nlinger_seconds = 20.0\nbudget_seconds = 240.0\n"
-        "snapshot_interval_seconds = 45.0\n",
+        "snapshot_interval_seconds = 45.0\n"
+        + "".join(
+            f'[[archives]]\nsite = "{site}"\nae_title = "{title}"\nport = {archive}\nlookback_days = 100\n'
+            for title, site in ARCHIVES.items()
+        ),
         encoding="utf-8",
     )
     ack = register_trial(project_folder("configs") / "trials" / "demo-head-ct.toml", settings.home, deployment)
@@ -162,6 +175,44 @@ class _Hospital:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+
+
+class _Archive:
+    """The archive of the simulated hospital, in a process of its own."""
+
+    def __init__(self, settings: DemonstrationSettings, trial: Trial) -> None:
+        peer = trial.deployment.archives[0]
+        with (settings.home.logs / "hospital-archive.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable, "-m", "shadow", "rehearse", "--archive", f"{peer.host}:{peer.port}",
+                    "--seed", str(settings.seed), "--studies", str(settings.studies), "--weeks", str(WEEKS),
+                ],
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+def _ask_archives(supervisor: Supervisor, stop: threading.Event, console: Console) -> None:
+    """What every night does, here once for the whole calendar: the scheduler runs the reconciliation."""
+    console.print("Every night's question, asked once for all of them: which studies should have come?")
+    end = time.monotonic() + RECONCILIATION_SECONDS
+
+    def going_on() -> bool:
+        supervisor.check()
+        return time.monotonic() < end and not stop.wait(0.5)
+
+    state = supervisor.run_dag(RECONCILIATION, going_on)
+    if state != "success" and not stop.is_set():
+        raise SetupError(f"the reconciliation ended as '{state}'; read logs/ in the trial's folder")
 
 
 @dataclass(frozen=True, slots=True)

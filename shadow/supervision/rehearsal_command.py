@@ -57,6 +57,18 @@ def run_rehearsal(settings: RehearsalSettings) -> None:
     )
 
 
+def run_archive(address: str, seed: int, studies: int, weeks: int) -> None:
+    """Answer C-FIND as the archive of the hospital of this seed, until SIGTERM."""
+    from shadow.rehearsal.archive import SimulatedArchive
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    archive = SimulatedArchive(plan_hospital(seed, studies, weeks, FIRST_DAY), *_address("--archive", address))
+    stop.wait()
+    archive.close()
+
+
 def calendar_end(weeks: int) -> datetime:
     """The last instant of a rehearsal's calendar."""
     return FIRST_DAY + timedelta(weeks=weeks)

@@ -26,6 +26,7 @@ from shadow.supervision.airflow import (
     airflow_secrets,
     base_environment,
     migration,
+    run_dag_now,
     without_proxy,
 )
 from shadow.supervision.doctor import port_is_taken, ports_of
@@ -89,6 +90,14 @@ class Supervisor:
         """Stop everything, within about 25 s; safe to call twice."""
         if self._keeper is not None:
             self._keeper.stop()
+
+    def run_dag(self, dag: str, going_on: Callable[[], bool]) -> str:
+        """Have the scheduler run a DAG now, as its own clock would, and wait; returns how it ended.
+
+        Raises:
+            SetupError: Airflow refuses.
+        """
+        return run_dag_now(airflow_origin(self._deployment), airflow_secrets(self._home).password, dag, going_on)
 
     def where_to_look(self) -> str:
         """The pages, and how to log in to Airflow's."""

@@ -27,6 +27,7 @@ import pytest
 from shadow.assessment.snapshot import IndexState, ReferenceState
 from shadow.assessment.snapshot_file import Published, read_current
 from shadow.domain.identifiers import Pseudonymiser, normalise_accession_number
+from shadow.rehearsal.archive import unrouted_studies
 from shadow.rehearsal.images import study_instances
 from shadow.rehearsal.plan import HospitalPlan, PlannedStudy, plan_hospital
 from shadow.rehearsal.truth import TruthFile
@@ -273,6 +274,24 @@ def _states_by_hand(ran: Ran) -> Counter[tuple[str, str]]:
         reference = label[first_final[key]] if key in first_final else "pending"
         counts[state, "absent" if reference == "not_mentioned" else reference] += 1
     return counts
+
+
+def test_the_archives_were_asked_by_the_scheduler_and_what_never_came_is_known(ran: Ran) -> None:
+    """The reconciliation ran under Airflow; it lists every head CT of an adult, and misses those never forwarded."""
+    listed = {str(body["study_key"]): body for body in _of_kind(ran, "archive_study")}
+    keys = _keys(ran)
+    sent = {keys.study_key(one.study_instance_uid) for one in ran.plan.studies if one.ineligible is None}
+    lost = {keys.study_key(one.study_instance_uid): one for one in unrouted_studies(ran.plan)}
+    assert lost, "choose a seed whose hospital loses a study"
+    settled = {key for key, body in listed.items() if body["received"]}
+    assert settled <= sent and len(sent - settled) <= 3, "the last hours have not settled yet"
+    missing = {key for key, body in listed.items() if not body["received"]}
+    assert missing <= lost.keys() and missing
+    for key in missing:
+        assert listed[key]["scanner"] == "hillside-ct-2" and listed[key]["instances_received"] == 0
+    arrived = ran.published.snapshot.completeness
+    assert arrived is not None
+    assert (arrived.rows[0].received.of, arrived.rows[0].never) == (len(listed), len(missing))
 
 
 def test_the_snapshot_counts_what_plain_python_counts_in_the_ledger(ran: Ran) -> None:
