@@ -67,12 +67,36 @@ def write_clock(path: Path, clock: RehearsalClock) -> None:
     temporary.replace(path)
 
 
+class FolderClock:
+    """The clock of a folder: the rehearsal's once its file is there, else the machine's.
+
+    A process that was started before the rehearsal began takes its clock up when it begins.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written: int | None = None
+        self._clock: Clock = SystemClock()
+
+    def now(self) -> datetime:
+        """The trial's present instant, UTC."""
+        try:
+            written = self._path.stat().st_mtime_ns
+        except FileNotFoundError:
+            written = None
+        if written != self._written:
+            self._clock = SystemClock() if written is None else _read(self._path)
+            self._written = written
+        return self._clock.now()
+
+
 def read_clock(path: Path) -> Clock:
-    """The clock of a folder: the rehearsal's where its file exists, else the machine's."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return SystemClock()
+    """The clock of a folder."""
+    return FolderClock(path)
+
+
+def _read(path: Path) -> RehearsalClock:
+    content = json.loads(path.read_text(encoding="utf-8"))
     return RehearsalClock(
         trial_start=datetime.fromisoformat(content["trial_start"]),
         trial_end=datetime.fromisoformat(content["trial_end"]),
