@@ -7,12 +7,10 @@ the encrypted blob store, and what is logged or appended holds digests, codes an
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 
 from shadow.domain.errors import ConfigurationError, MalformedMessage
 from shadow.domain.hl7 import Message, parse_message, sending_facility, split_messages, without_send_time
@@ -38,43 +36,20 @@ from shadow.store.blobs import Blobs
 from shadow.store.events import (
     Audited,
     Event,
-    Kind,
     LabelRead,
     LinkCorrected,
     LinkOf,
     OrderReceived,
     ReportVersion,
 )
-from shadow.store.journal import Cursor, JournalReader, Record
-from shadow.store.ledger import Ledger
+from shadow.store.journal import Record
 
 QUARANTINED = "message_quarantined"
 NOT_USED = "message_not_used"
 NOT_REPORTS = frozenset({"not_a_report", "nothing_to_read"})
 """Why a file is set aside without being at fault: other documents, and notifications without content."""
 REPLACED = "characters_replaced"
-CURSOR = "reports.cursor"
 _ACTOR = "reports"
-_BATCH = 64
-_LOGGER = logging.getLogger("shadow.reports")
-
-
-@dataclass(frozen=True, slots=True)
-class DrainedReports:
-    """What one drain did.
-
-    Attributes:
-        messages: journal records read.
-        versions, labels: report versions and labels appended.
-        quarantined: messages (or OBR groups) appended as quarantined, each with its reason.
-        duplicates: report versions and quarantined messages that the ledger knew already.
-    """
-
-    messages: int
-    versions: int
-    labels: int
-    quarantined: int
-    duplicates: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,23 +258,6 @@ class Reception:
         return self.pseudonymiser.patient_key(site.accession_issuer, report.patient_id)
 
 
-def receive_reports(
-    records: Iterable[Record],
-    *,
-    sites: Sequence[Site],
-    pseudonymiser: Pseudonymiser,
-    blobs: Blobs,
-    rule: LabelRule,
-    target_condition: str,
-) -> list[Event]:
-    """The events of journal records, in their order; a key occurs once, as its first record says.
-
-    Each record yields at least one event, unless all of its keys occurred before.
-    """
-    reception = Reception(sites, pseudonymiser, blobs, rule, target_condition)
-    return list(_first_of_each(event for record in records for event in reception.events_of(record)).values())
-
-
 def reception_of(
     protocol: TrialProtocol, sites: Sequence[Site], pseudonymiser: Pseudonymiser, blobs: Blobs
 ) -> Reception:
@@ -325,50 +283,6 @@ def reception_of(
     )
 
 
-def drain_reports(
-    *,
-    journal: Path,
-    ledger: Ledger,
-    blobs: Blobs,
-    sites: Sequence[Site],
-    pseudonymiser: Pseudonymiser,
-    protocol: TrialProtocol,
-    limit: int,
-    journal_key: bytes | None = None,
-) -> DrainedReports:
-    """Bring the ledger up to the journal, from the cursor on and by at most `limit` messages.
-
-    Texts are durable before the events that name them, and events before the cursor moves. Killed anywhere,
-    the next drain reads the last batch again and finds its events there: the first record of a content gives
-    the report version its `received_at`, whatever is sent or read again later.
-
-    Raises:
-        ConfigurationError: the protocol's label rule is unknown or reads another condition.
-        StoreError, OSError: the ledger or a disk refused; nothing is lost, drain again.
-    """
-    reception = reception_of(protocol, sites, pseudonymiser, blobs)
-    reader, cursor = JournalReader(journal, journal_key), Cursor(journal / CURSOR)
-    position = cursor.read()
-    drained = DrainedReports(0, 0, 0, 0, 0)
-    while drained.messages < limit:
-        records = reader.read(position, min(_BATCH, limit - drained.messages))
-        if not records:
-            break
-        drained = _append_batch(ledger, reception, records, drained)
-        position = records[-1].position
-        cursor.move(position)
-    if drained.messages:
-        _LOGGER.info(
-            "drained messages=%d versions=%d labels=%d quarantined=%d duplicates=%d",
-            drained.messages,
-            drained.versions,
-            drained.labels,
-            drained.quarantined,
-            drained.duplicates,
-        )
-    return drained
-
-
 def _label_read(version: ReportVersion, rule: LabelRule, label: Label) -> LabelRead:
     return LabelRead(
         report_key=version.report_key,
@@ -381,40 +295,6 @@ def _label_read(version: ReportVersion, rule: LabelRule, label: Label) -> LabelR
         text_state=label.text_state.value,
         code_state=None if label.code_state is None else label.code_state.value,
     )
-
-
-def _append_batch(
-    ledger: Ledger, reception: Reception, records: Sequence[Record], so_far: DrainedReports
-) -> DrainedReports:
-    offered = [event for record in records for event in reception.events_of(record)]
-    fresh = ledger.append_new(offered)
-    return DrainedReports(
-        messages=so_far.messages + len(records),
-        versions=so_far.versions + _count(fresh, Kind.REPORT_VERSION),
-        labels=so_far.labels + _count(fresh, Kind.LABEL),
-        quarantined=so_far.quarantined + sum(_is_quarantine(event) for event in fresh),
-        duplicates=so_far.duplicates + _states(offered) - _states(fresh),
-    )
-
-
-def _first_of_each(events: Iterable[Event]) -> dict[tuple[Kind, str], Event]:
-    first: dict[tuple[Kind, str], Event] = {}
-    for event in events:
-        first.setdefault((event.KIND, event.key), event)
-    return first
-
-
-def _count(events: Iterable[Event], kind: Kind) -> int:
-    return sum(kind is event.KIND for event in events)
-
-
-def _is_quarantine(event: Event) -> bool:
-    return isinstance(event, Audited) and event.action == QUARANTINED
-
-
-def _states(events: Collection[Event]) -> int:
-    """Report versions and quarantined messages: the states in which a message can end."""
-    return sum(isinstance(event, ReportVersion) or _is_quarantine(event) for event in events)
 
 
 def _quarantined(octets: bytes, reason: str, group: int | None = None) -> Audited:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from shadow.domain.errors import MalformedMessage
 from shadow.protocol.site import Site
-from shadow.reference_standard.reception import CURSOR, Reception
+from shadow.reference_standard.reception import Reception
+from shadow.reference_standard.report_journal import CURSOR
 from shadow.store.drop_folder import DropFolder
 from shadow.store.durable import sync_folder
 from shadow.store.events import Event

@@ -80,9 +80,9 @@ def drain_model(model: str) -> int:
 def drain_reports() -> int:
     """Turn received messages into report versions and labels, or quarantine them, and linger for more."""
     from shadow.adapters.second_labeller import second_labeller
-    from shadow.reference_standard.reception import drain_reports as receive_ready_reports
     from shadow.reference_standard.reception import reception_of
     from shadow.reference_standard.report_files import JOURNAL, drain_files, take_files
+    from shadow.reference_standard.report_journal import drain_reports as receive_ready_reports
     from shadow.reference_standard.second_reading import CURSOR, read_again
     from shadow.store.blobs import Blobs
     from shadow.store.linger import drain_until_quiet
@@ -151,8 +151,8 @@ def drain_vendor_results() -> int:
 def work_waiting(home: Home) -> int:
     """Items that some task still has to take up: unsorted files, open studies, ready queues, unread messages."""
     from shadow.index_test.vendor_results import CURSOR as VENDOR_CURSOR
-    from shadow.reference_standard.reception import CURSOR
     from shadow.reference_standard.report_files import FILE_SUFFIXES, JOURNAL
+    from shadow.reference_standard.report_journal import CURSOR
     from shadow.store.journal import Cursor, JournalReader
 
     queues = [WorkQueue(folder) for folder in sorted(home.queues.iterdir()) if folder.is_dir()]

@@ -25,7 +25,7 @@ from pathlib import Path
 from shadow.domain.identifiers import Pseudonymiser
 from shadow.protocol.site import read_site
 from shadow.protocol.trial import read_trial
-from shadow.reference_standard.reception import drain_reports
+from shadow.reference_standard.report_journal import drain_reports
 from shadow.store.blobs import Blobs
 from shadow.store.ledger import Ledger
 folder, configs = Path(sys.argv[1]), Path(sys.argv[2])

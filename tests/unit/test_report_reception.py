@@ -17,13 +17,8 @@ from shadow.domain.project import project_folder
 from shadow.protocol.site import read_site
 from shadow.protocol.trial import TrialProtocol, read_trial
 from shadow.reference_standard.label_rule import load_rule
-from shadow.reference_standard.reception import (
-    CURSOR,
-    QUARANTINED,
-    DrainedReports,
-    drain_reports,
-    receive_reports,
-)
+from shadow.reference_standard.reception import QUARANTINED
+from shadow.reference_standard.report_journal import CURSOR, DrainedReports, drain_reports, receive_reports
 from shadow.store.blobs import Blobs
 from shadow.store.events import Audited, Kind, LabelRead, ReportVersion
 from shadow.store.journal import START, Arrival, JournalReader, JournalWriter, Record

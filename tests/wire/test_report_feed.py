@@ -23,7 +23,7 @@ from shadow.domain.identifiers import Pseudonymiser, normalise_accession_number
 from shadow.domain.project import project_folder
 from shadow.protocol.site import read_site
 from shadow.protocol.trial import read_trial
-from shadow.reference_standard.reception import drain_reports
+from shadow.reference_standard.report_journal import drain_reports
 from shadow.store.blobs import Blobs
 from shadow.store.events import Kind
 from shadow.store.journal import JournalWriter
