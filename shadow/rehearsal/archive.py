@@ -47,6 +47,8 @@ class SimulatedArchive:
             self._studies.setdefault((one.site.identifier, day), []).append(one)
             self._by_uid[one.study_instance_uid] = one
         entity = AE("SIMULATED_PACS")
+        entity.maximum_associations = 500  # a peer that only looks whether somebody listens counts for a while
+        entity.acse_timeout = entity.network_timeout = 5
         entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
         self._server = entity.start_server((host, port), block=False, evt_handlers=[(evt.EVT_C_FIND, self._find)])
 
