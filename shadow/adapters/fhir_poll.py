@@ -7,6 +7,7 @@ never ours, and each question goes back before it, because servers index late; w
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,6 +47,8 @@ class FhirPoller:
         if server.token_file:
             token = (home / server.token_file).read_text(encoding="utf-8").strip()
             self._headers["Authorization"] = f"Bearer {token}"
+        authorities = home / server.authorities if server.authorities else None
+        self._trusted = ssl.create_default_context(cafile=authorities)
         self.pause_seconds = server.poll_seconds
 
     def poll(self) -> int:
@@ -64,6 +67,7 @@ class FhirPoller:
             timeout=SECONDS_FOR_AN_ANSWER,
             trust_env=False,
             follow_redirects=False,
+            verify=self._trusted,
         ) as client:
             address: str | None = self._question(begin)
             for _ in range(MAXIMUM_PAGES):
@@ -93,12 +97,14 @@ class FhirPoller:
 
     def _question(self, begin: datetime) -> str:
         asked = (begin - timedelta(seconds=self._server.overlap_seconds)).astimezone(UTC)
-        query = {
-            "_lastUpdated": f"ge{asked:%Y-%m-%dT%H:%M:%SZ}",
-            "_sort": "_lastUpdated",
-            "_count": str(self._server.resources_a_page),
-            "_include": "DiagnosticReport:based-on",
-        }
+        query = [
+            ("_lastUpdated", f"ge{asked:%Y-%m-%dT%H:%M:%SZ}"),
+            ("_sort", "_lastUpdated"),
+            ("_count", str(self._server.resources_a_page)),
+            *(("_include", f"DiagnosticReport:{one}") for one in self._server.includes),
+        ]
+        if self._server.category:
+            query.append(("category", self._server.category))
         return f"DiagnosticReport?{httpx.QueryParams(query)}"
 
     def _get(self, client: httpx.Client, address: str) -> bytes:

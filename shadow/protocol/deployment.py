@@ -182,6 +182,9 @@ class FhirServer:
         site: whose reports it has.
         url: its base, for example `https://fhir.example/r4`.
         token_file: a file with a bearer token; empty sends none.
+        authorities: a PEM file of those who sign the server's certificate; empty trusts the system's.
+        category: asked for alone, such as `http://terminology.hl7.org/CodeSystem/v2-0074|RAD`; empty asks for all.
+        includes: what comes along with a report; a server that refuses one of them wants a shorter list.
         poll_seconds: between two questions.
         resources_a_page: how many it is asked to send at once.
         overlap_seconds: each question goes so far back before the newest report seen: servers index late.
@@ -190,6 +193,9 @@ class FhirServer:
     site: str
     url: str
     token_file: str = ""
+    authorities: str = ""
+    category: str = ""
+    includes: tuple[str, ...] = ("based-on", "subject", "result")
     poll_seconds: float = 60.0
     resources_a_page: int = 100
     overlap_seconds: float = 300.0

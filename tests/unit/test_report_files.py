@@ -280,7 +280,7 @@ def test_a_service_request_is_an_order_and_notifications_hold_bundles() -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"<DiagnosticReport xmlns='http://hl7.org/fhir'/>", "not_json"),
+        (b"<DiagnosticReport xmlns='http://hl7.org/fhir'/>", "xml_not_read"),
         (b'{"resourceType": "OperationOutcome"}', "nothing_to_read"),
         (b'{"resourceType": "Bundle", "type": "searchset", "total": 0}', "nothing_to_read"),
         (b'{"resourceType": "Patient"}', "no_diagnostic_report"),

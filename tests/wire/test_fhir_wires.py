@@ -133,6 +133,13 @@ def test_every_page_is_kept_and_the_next_question_goes_on_from_the_servers_own_t
     assert poller(hospital, tmp_path, kept.append, overlap_seconds=300.0).poll() >= 2
     assert {"d8"} < set(ids(kept[3:]))
     assert hospital.asked[-1]["_lastUpdated"] == ["ge2026-09-01T11:55:07Z"]
+    assert hospital.asked[0]["_include"] == [f"DiagnosticReport:{one}" for one in ("based-on", "subject", "result")]
+    assert "category" not in hospital.asked[0]
+
+
+def test_a_category_and_a_shorter_list_of_what_comes_along_can_be_asked_for(hospital: Hospital, tmp_path: Path) -> None:
+    poller(hospital, tmp_path, lambda _: None, category="x|RAD", includes=("subject",)).poll()
+    assert (hospital.asked[0]["category"], hospital.asked[0]["_include"]) == (["x|RAD"], ["DiagnosticReport:subject"])
 
 
 def test_what_was_seen_is_not_kept_again_and_a_new_version_is(
