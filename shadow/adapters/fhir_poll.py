@@ -97,7 +97,7 @@ class FhirPoller:
 
     def _question(self, begin: datetime) -> str:
         asked = (begin - timedelta(seconds=self._server.overlap_seconds)).astimezone(UTC)
-        query = [
+        query: list[tuple[str, str | int | float | bool | None]] = [
             ("_lastUpdated", f"ge{asked:%Y-%m-%dT%H:%M:%SZ}"),
             ("_sort", "_lastUpdated"),
             ("_count", str(self._server.resources_a_page)),
