@@ -239,7 +239,8 @@ def without_send_time(message: bytes) -> bytes:
     fields = header.split(octets[3:4])
     if len(fields) > 6:
         fields[6] = b""
-    return octets[3:4].join(fields) + separator + rest
+    lines = [line for line in rest.split(b"\r") if line[:3] not in (b"BTS", b"FTS")]  # the last of a batch
+    return octets[3:4].join(fields) + separator + b"\r".join(lines)
 
 
 def parse_message(message: bytes, default_character_set: str) -> Message:

@@ -64,9 +64,10 @@ def test_a_message_sent_again_with_a_new_time_is_one_version(bench: Bench) -> No
     """Same sender, same control ID, same content: only MSH-7 and the line ends are others."""
     again = message("C1", "R1").replace(b"|||20260824113000-0400||ORU", b"|||20260824114500-0400||ORU")
     other = message("C1", "R1", text="IMPRESSION: No haemorrhage.")
-    bench.arrive(message("C1", "R1"), again, again.replace(b"\r", b"\r\n"), other)
+    batch = b"BHS|^~\\&\r" + message("C1", "R1") + b"BTS|1\rFTS|1\r"
+    bench.arrive(message("C1", "R1"), again, again.replace(b"\r", b"\r\n"), batch, other)
     found = bench.drain()
-    assert (found.versions, found.duplicates) == (2, 2), "a control ID used again for other content is a new message"
+    assert (found.versions, found.duplicates) == (2, 3), "a control ID used again for other content is a new message"
 
 
 def test_a_table_is_read_again_once_the_site_file_says_how(bench: Bench) -> None:  # noqa: F811
