@@ -44,14 +44,24 @@ REPORTS = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "sentence", "state"), CASES)
-def test_a_sentence_is_read_as_a_radiologist_would(rule: str, sentence: str, state: LabelState) -> None:
-    assert read_label(load_rule(RULES[rule]), sentence).state is state
+@pytest.mark.parametrize("rule", sorted({rule for rule, _, _ in CASES}))
+def test_every_sentence_is_read_as_a_radiologist_would(rule: str) -> None:
+    reader = load_rule(RULES[rule])
+    read = [(sentence, state, read_label(reader, sentence).state) for one, sentence, state in CASES if one == rule]
+    assert read
+    assert [one for one in read if one[1] is not one[2]] == []
 
 
-@pytest.mark.parametrize(("rule", "found", "report"), REPORTS)
-def test_a_chest_report_has_the_findings_that_it_names_and_no_other(rule: str, found: bool, report: str) -> None:
-    assert (read_label(load_rule(RULES[rule]), report).state is LabelState.PRESENT) is found
+@pytest.mark.parametrize("rule", sorted({rule for rule, _, _ in REPORTS}))
+def test_every_chest_report_has_the_findings_that_it_names_and_no_other(rule: str) -> None:
+    reader = load_rule(RULES[rule])
+    read = [
+        (report, found, read_label(reader, report).state is LabelState.PRESENT)
+        for one, found, report in REPORTS
+        if one == rule
+    ]
+    assert read
+    assert [one for one in read if one[1] is not one[2]] == []
 
 
 @pytest.mark.parametrize("rule", [*CHEST, "intracranial-haemorrhage", "pulmonary-embolism", "large-vessel-occlusion"])

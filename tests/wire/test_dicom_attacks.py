@@ -25,6 +25,8 @@ from shadow.adapters.mutual_tls import client_context
 from shadow.domain.errors import SetupError
 from shadow.protocol.deployment import Implementation, OnFull, Tls
 
+pytestmark = pytest.mark.server
+
 IDLE = 1.0
 
 

@@ -28,6 +28,8 @@ from shadow.index_test.spool_index import FILE, SpoolIndex
 from shadow.protocol.deployment import CommitmentPeer, Implementation
 from shadow.store.queue import WorkQueue
 
+pytestmark = pytest.mark.server
+
 MISSING = "1.2.3.999"
 
 
