@@ -150,6 +150,9 @@ def test_an_accession_number_that_comes_round_again_links_each_report_to_its_own
         assert flow.pending == (Reason("report_out_of_time", 1),) and flow.reports_unmatched == 1
         listed = connection.execute(sql("queries/assessment/report_list.sql")).fetchall()
         assert [row[3] for row in listed] == ["out_of_time"]
+    old = (replace(report("S1", "F"), reported_at=T0 + timedelta(days=181)), label("S1", "present"))
+    with linked(tmp_path / "old", *STUDY, *old) as connection:
+        assert states(connection) == {"S1": ("positive", "pending")}
     soon = (replace(report("S1", "F"), reported_at=T0 - timedelta(hours=20)), label("S1", "present"))
     with linked(tmp_path / "soon", *STUDY, *soon) as connection:
         assert states(connection) == {"S1": ("positive", "present")}, "clocks differ by less than a day"
