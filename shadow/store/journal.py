@@ -317,7 +317,9 @@ def _record_at(segment: int, number: int, offset: int, cipher: AESGCM | None) ->
 
 
 def _damage_at(segment: int, number: int, offset: int, sealed: bool, cipher: AESGCM | None) -> Record | None:
-    """The damaged stretch at an offset where no whole record stands, or None where the segment just ends.
+    """The damaged stretch at an offset where no whole record stood, or None where the segment just ends.
+
+    A record that was being written at the first look and is whole at the second is returned as it is.
 
     Damage is what stands before a later whole record, or ends a sealed segment without being the beginning
     of a record or a run of zeros, which is how an unacknowledged tail looks after a kill or a power cut.
@@ -329,6 +331,10 @@ def _damage_at(segment: int, number: int, offset: int, sealed: bool, cipher: AES
     for match in _ANY_MAGIC.finditer(rest, 1):
         found = match.start()
         if _record_at(segment, number, offset + found, cipher) is not None:
+            # A later record is whole, so by now the writer has ended this one too, if it was only being written.
+            ended = _record_at(segment, number, offset, cipher)
+            if ended is not None:
+                return ended
             return Record(Position(number, offset + found), None, rest[: min(found, _DAMAGE_BYTES)])
     if not sealed or _is_torn(rest):
         return None

@@ -264,3 +264,33 @@ def test_a_torn_or_changed_encrypted_tail_loses_none_of_its_neighbours(cut: int,
         with JournalWriter(folder, KEY) as journal:
             journal.append(bytes([flip]), NOON)
         assert payloads(JournalReader(folder, KEY).read(START, 10)) == [b"first", bytes([flip])]
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_a_reader_that_looks_while_a_record_is_being_written_takes_none_for_damaged(
+    tmp_path: Path, key: bytes | None
+) -> None:
+    """Between two looks at the same place the writer may end a record and begin the next ones."""
+    program = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from shadow.store.journal import Arrival, JournalWriter
+key = bytes.fromhex(sys.argv[2]) or None
+now = datetime.now(UTC)
+with JournalWriter(Path(sys.argv[1]), key) as journal:
+    for number in range(1500):
+        journal.append_many([Arrival(b"%06d" % number + b"x" * 60_000, now), Arrival(b"%06d" % number, now)])
+"""
+    command = [sys.executable, "-c", program, str(tmp_path), (key or b"").hex()]
+    reader, position, read, damaged = JournalReader(tmp_path, key), START, 0, 0
+    with subprocess.Popen(command) as writer:
+        while True:
+            ended = writer.poll() is not None
+            records = reader.read(position, 10_000)
+            damaged += sum(one.received_at is None for one in records)
+            read += len(records)
+            position = records[-1].position if records else position
+            if ended and not records:
+                break
+    assert (writer.returncode, damaged, read) == (0, 0, 3000)
