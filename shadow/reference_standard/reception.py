@@ -103,30 +103,37 @@ class Reception:
     def events_of_file(self, content: bytes, suffix: str, site: Site, received_at: datetime) -> list[Event]:
         """The events of a file of reports; never none. A report that cannot be used leaves its neighbours alone."""
         events: list[Event] = []
-        try:
-            for octets, reports in self._reports_of_file(content, suffix, site):
-                for one in reports:
-                    if isinstance(one, UnusableReport):
-                        events.append(_quarantined(octets, one.reason, one.group))
-                    elif isinstance(one, ParsedOrder):
-                        events.append(self._ordered(octets, site, one, received_at))
-                    else:
-                        events.extend(self._events_of_report(octets, site, one, self._labels(one), received_at))
-        except MalformedMessage as malformed:
-            if malformed.reason in NOT_REPORTS:
-                digest = _sha256(content)
-                return [Audited(f"message:{digest[:32]}", _ACTOR, NOT_USED, digest, malformed.reason)]
-            events.append(_quarantined(content, malformed.reason))
-        except Exception as error:  # noqa: BLE001 - one file must not hold up those behind it
-            events.append(_quarantined(content, f"reader_failed:{type(error).__name__}"))
+        for octets, reports in self._readable(content, suffix, site):
+            for one, labels in reports:
+                if isinstance(one, ParsedOrder):
+                    events.append(self._ordered(octets, site, one, received_at))
+                elif isinstance(one, ParsedReport):
+                    events.extend(self._events_of_report(octets, site, one, labels, received_at))
+                elif one.reason in NOT_REPORTS:
+                    digest = _sha256(octets)
+                    events.append(Audited(f"message:{digest[:32]}", _ACTOR, NOT_USED, digest, one.reason))
+                else:
+                    events.append(_quarantined(octets, one.reason, one.group or None))
         return events or [_quarantined(content, "no_report")]
 
     def parts_of_file(self, content: bytes, suffix: str, site: Site) -> list[bytes]:
-        """The resources or rows of a file, as the ledger knows them by digest; empty where it cannot be read."""
+        """The resources or rows of a file, as the ledger knows them by digest."""
+        return [octets for octets, _ in self._readable(content, suffix, site)]
+
+    def _readable(
+        self, content: bytes, suffix: str, site: Site
+    ) -> Iterator[tuple[bytes, list[tuple[ParsedReport | ParsedOrder | UnusableReport, tuple[Label, ...]]]]]:
+        """What a file says until it cannot be read, then the reason (group 0), without a store.
+
+        Whatever goes wrong here is the file's fault; what a disk refuses later must stop the drain instead.
+        """
         try:
-            return [octets for octets, _ in self._reports_of_file(content, suffix, site)]
-        except Exception:  # noqa: BLE001 - what is wrong with it is said by `events_of_file`
-            return []
+            for octets, reports in self._reports_of_file(content, suffix, site):
+                yield octets, [(one, self._labels(one) if isinstance(one, ParsedReport) else ()) for one in reports]
+        except MalformedMessage as malformed:
+            yield content, [(UnusableReport(0, malformed.reason), ())]
+        except Exception as error:  # noqa: BLE001 - one file must not hold up those behind it
+            yield content, [(UnusableReport(0, f"reader_failed:{type(error).__name__}"), ())]
 
     @staticmethod
     def quarantine(octets: bytes, reason: str) -> Event:

@@ -198,6 +198,18 @@ def test_a_crash_between_journal_and_removal_takes_a_file_twice_and_counts_it_on
     assert ledger.count(Kind.REPORT_VERSION) == 1
 
 
+def test_a_disk_that_refuses_the_text_stops_the_drain_and_quarantines_nothing(tmp_path: Path, ledger: Ledger) -> None:
+    dropped(tmp_path, "a.json", json.dumps(diagnostic_report()).encode())
+    (tmp_path / "no-folder").write_text("a file where the texts should go")
+    refused = reception_of(PROTOCOL, (SITE,), KEYED, Blobs(tmp_path / "no-folder", bytes(32)))
+    head = ledger.head()
+    with pytest.raises(OSError):
+        drained(tmp_path / "files", ledger, refused)
+    assert ledger.head() == head
+    assert drained(tmp_path / "files", ledger, reception(tmp_path)) == 1
+    assert (ledger.count(Kind.REPORT_VERSION), ledger.count(Kind.AUDIT)) == (1, 0)
+
+
 def test_a_record_of_the_journal_says_where_it_came_from() -> None:
     file = InboundFile("riverside", ".json", b"line one\nline two \xff")
     assert read_inbound_file(file.to_payload()) == file
