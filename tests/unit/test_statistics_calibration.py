@@ -85,6 +85,10 @@ def test_a_what_if_never_fits_a_case_on_itself(method: str) -> None:
         lambda: expected_calibration_error(P, Y, 5, equal_count=False, closed="both"),
         lambda: recalibrate_as_if(P, Y, np.random.default_rng(1), "magic"),
         lambda: calibration_of([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1]),
+        lambda: calibration_of([0.1, 0.2, 0.8, 0.9], [1, 1, 0, 0]),
+        lambda: calibration_of([0.1, 0.2, 0.2, 0.9], [0, 0, 1, 1]),
+        lambda: calibration_of([0.4, 0.4, 0.4], [0, 1, 1]),
+        lambda: recalibrate_as_if([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], np.random.default_rng(1), folds=2),
     ],
 )
 def test_impossible_input_is_named(wrong: object) -> None:

@@ -99,12 +99,13 @@ def calibration_of(score: ArrayLike, present: ArrayLike) -> Calibration:
     (0.1554, False)
 
     Raises:
-        ValueError: lengths differ, a score lies outside [0, 1], or one kind of outcome does not occur.
+        ValueError: lengths differ, a score lies outside [0, 1], one kind of outcome does not occur, or the score
+            separates the two.
     """
     p, y = _cases(score, present)
     line = logit(np.clip(p, _CLIP, 1 - _CLIP))
     (large,), large_variance = _logistic(np.ones((p.size, 1)), y, offset=line)
-    (intercept, slope), both = _logistic(np.column_stack([np.ones(p.size), line]), y)
+    (intercept, slope), both = _line(line, y)
     gain = 2 * (_log_likelihood(intercept + slope * line, y) - _log_likelihood(line, y))
     fitted = isotonic_regression(y[_order(p, y)]).x
     ordered_y = y[_order(p, y)]
@@ -214,7 +215,8 @@ def recalibrate_as_if(
     True
 
     Raises:
-        ValueError: as for `calibration_of`; the method is unknown, or there are fewer cases than folds.
+        ValueError: as for `calibration_of`; the method is unknown, there are fewer cases than folds, or the score
+            separates the outcomes of the cases outside one fold.
     """
     p, y = _cases(score, present)
     if method not in ("platt", "isotonic") or not 2 <= folds <= p.size:
@@ -225,7 +227,7 @@ def recalibrate_as_if(
         train, test = fold != one, fold == one
         if method == "platt":
             line = logit(np.clip(p, _CLIP, 1 - _CLIP))
-            (a, b), _ = _logistic(np.column_stack([np.ones(int(train.sum())), line[train]]), y[train])
+            (a, b), _ = _line(line[train], y[train])
             fitted[test] = expit(a + b * line[test])
         else:
             order = _order(p[train], y[train])
@@ -239,17 +241,33 @@ def _order(p: Floats, y: Floats) -> NDArray[np.intp]:
     return np.lexsort((-y, p))
 
 
+def _line(line: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Intercept and slope of the outcome's logit over the score's, and their covariance.
+
+    Raises:
+        ValueError: the score separates the outcomes, wholly or but for ties (Albert & Anderson 1984, Biometrika 71:1):
+            no slope is the likeliest.
+    """
+    absent, present = line[y == 0], line[y == 1]
+    if not (absent.size and present.size and absent.max() > present.min() and present.max() > absent.min()):
+        raise ValueError("the score separates the outcomes: a logistic recalibration is not defined")
+    return _logistic(np.column_stack([np.ones(line.size), line]), y)
+
+
 def _logistic(design: Floats, y: Floats, offset: Floats | None = None) -> tuple[Floats, Floats]:
     """Maximum-likelihood logistic coefficients and their covariance by Newton's method."""
     beta, base = np.zeros(design.shape[1]), np.zeros(y.size) if offset is None else offset
     for _ in range(100):
         mean = expit(design @ beta + base)
         information = design.T @ (design * (mean * (1 - mean))[:, None])
-        step = np.linalg.solve(information, design.T @ (y - mean))
+        try:
+            step = np.linalg.solve(information, design.T @ (y - mean))
+        except np.linalg.LinAlgError as error:
+            raise ValueError("the outcomes leave a logistic recalibration undefined: no information is left") from error
         beta = beta + np.clip(step, -5, 5)
         if np.abs(step).max() < 1e-12:
             return beta, np.linalg.inv(information)
-    raise ValueError("the score separates the outcomes: a logistic recalibration is not defined")
+    raise ValueError("the outcomes leave a logistic recalibration undefined: Newton's method did not end")
 
 
 def _log_likelihood(line: Floats, y: Floats) -> float:
