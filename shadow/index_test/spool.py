@@ -23,7 +23,7 @@ import re
 import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -32,13 +32,13 @@ from typing import Self
 from urllib.parse import quote, unquote
 
 from shadow.domain.errors import SetupError
+from shadow.store.direct_file import DirectFile, DirectFiles
 from shadow.store.durable import sync_folder
 
 MAXIMUM_UID_CHARACTERS = 64
 SMALLEST_DATA_SET_BYTES = 8
 SECONDS_BETWEEN_SPACE_CHECKS = 0.5
 BYTES_BETWEEN_SPACE_CHECKS = 8 << 20
-BYTES_A_WRITE = 1 << 20
 IMPLEMENTATION_CLASS_UID = "2.25.279340120217871930187446340916532803417"
 IMPLEMENTATION_VERSION_NAME = "SHADOW"
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
@@ -91,10 +91,12 @@ class Inlet:
         self._part_number = itertools.count()
         arrived.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._space = _FreeSpace(arrived, minimum_free_bytes)
+        self._paths: dict[str, Path] = {}
         for title in calling_ae_titles:
             self.arrived_from(title).mkdir(mode=0o700, exist_ok=True)
         self._folders = {title: _open_folder(self.arrived_from(title)) for title in calling_ae_titles}
         self._syncs = {title: _SharedSync(folder) for title, folder in self._folders.items()}
+        self._files = DirectFiles(arrived)
         sync_folder(arrived)
 
     def __enter__(self) -> Self:
@@ -113,7 +115,10 @@ class Inlet:
 
     def arrived_from(self, calling_ae_title: str) -> Path:
         """The folder of what this AE title sent."""
-        return self.arrived / _folder_name(calling_ae_title)
+        path = self._paths.get(calling_ae_title)
+        if path is None:
+            path = self._paths[calling_ae_title] = self.arrived / _folder_name(calling_ae_title)
+        return path
 
     def folder_of(self, calling_ae_title: str) -> int:
         """The open folder of what this AE title sent."""
@@ -126,6 +131,10 @@ class Inlet:
     def next_part(self) -> str:
         """A name for an object that is not yet whole; such files were never acknowledged."""
         return f"{os.getpid()}-{next(self._part_number)}.part"
+
+    def create_part(self, calling_ae_title: str, name: str, seen: Callable[[memoryview], object]) -> DirectFile:
+        """The file of an object that is coming; see `DirectFiles.create`."""
+        return self._files.create(self._folders[calling_ae_title], name, seen)
 
     def has_space(self) -> bool:
         """Whether the file system has more than the minimum free."""
@@ -197,24 +206,28 @@ class Incoming:
     """One object on its way to the disk. One thread uses it, and ends it with `finish` or `discard`.
 
     After the first failure it swallows what comes, so that a sender is answered and not cut off.
+
+    Attributes:
+        head: the first kilobytes of the file, once it is stored.
     """
 
     __slots__ = (
-        "_checked_at", "_digest", "_file", "_folder", "_gathered", "_offer", "_part", "_receipt", "_size", "_spool",
+        "_checked_at", "_digest", "_file", "_folder", "_offer", "_part", "_receipt", "_size", "_spool", "head",
     )  # fmt: skip
 
     def __init__(self, spool: Inlet, offer: Offer, receipt: Receipt) -> None:
         self._spool, self._offer, self._receipt = spool, offer, receipt
         self._size = self._checked_at = 0
-        self._file: int | None = None
+        self._file: DirectFile | None = None
+        self.head = b""
         if receipt is not Receipt.STORED:
             return
         self._folder = spool.folder_of(offer.calling_ae_title)
         self._part = spool.next_part()
-        self._gathered = bytearray(_file_head(offer))
         self._digest = hashlib.sha256()
         try:
-            self._file = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._folder)
+            self._file = spool.create_part(offer.calling_ae_title, self._part, self._digest.update)
+            self._file.append(memoryview(_file_head(offer)))
         except OSError as error:
             self._fail(_receipt_of(error))
 
@@ -231,19 +244,10 @@ class Incoming:
             if not self._spool.has_space():
                 self._fail(Receipt.NO_SPACE)
                 return
-        # Gathered, because each call of the disk or of the digest costs a thread its turn.
-        self._gathered += fragment
-        if len(self._gathered) >= BYTES_A_WRITE:
-            try:
-                self._write_gathered(self._file)
-            except OSError as error:
-                self._fail(_receipt_of(error))
-
-    def _write_gathered(self, file: int) -> None:
-        with memoryview(self._gathered) as gathered:
-            self._digest.update(gathered)
-            _write_all(file, gathered)
-        self._gathered.clear()
+        try:
+            self._file.append(fragment)
+        except OSError as error:
+            self._fail(_receipt_of(error))
 
     def finish(self) -> tuple[Receipt, str]:
         """Make the object a PS3.10 file that would survive a power cut, and only then return.
@@ -261,15 +265,15 @@ class Incoming:
         if self._file is None:
             return self._receipt, ""
         try:
-            self._write_gathered(self._file)
+            self._file.sync()
             name = instance_name(self._offer.sop_instance_uid, self._digest.hexdigest())
-            os.fdatasync(self._file)
             os.rename(self._part, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             self._spool.sync_folder_of(self._offer.calling_ae_title)
         except OSError as error:
             self._fail(_receipt_of(error))
             return self._receipt, ""
-        os.close(self._file)
+        self.head = self._file.head
+        self._file.close()
         self._file = None
         return Receipt.STORED, name
 
@@ -279,9 +283,8 @@ class Incoming:
 
     def _fail(self, receipt: Receipt) -> None:
         self._receipt = receipt
-        self._gathered = bytearray()
         if self._file is not None:
-            os.close(self._file)
+            self._file.close()
             self._file = None
             _remove(self._folder, self._part)
 
@@ -387,11 +390,6 @@ def _element(element: int, vr: bytes, value: str) -> bytes:
     padding = b"\0" if vr == b"UI" else b" "
     content = value.encode("ascii") + padding * (len(value) % 2)
     return struct.pack("<HH2sH", 2, element, vr, len(content)) + content
-
-
-def _write_all(file: int, content: memoryview) -> None:
-    while content.nbytes:
-        content = content[os.write(file, content) :]
 
 
 def _receipt_of(error: OSError) -> Receipt:
