@@ -59,8 +59,8 @@ class Pseudonymiser:
 
 
 def _code(key: bytes, value: str) -> str:
-    digest = hmac.new(key, value.encode(), hashlib.sha256).digest()
-    return base64.b32encode(digest)[:20].decode()
+    digest = hmac.digest(key, value.encode(), "sha256")
+    return base64.b32encode(digest[:15])[:20].decode()
 
 
 def _trim_upper(value: str) -> str:

@@ -34,6 +34,7 @@ class SpoolIndex:
 
     def __init__(self, spool: Path) -> None:
         self._guard = threading.Lock()
+        self._new: list[tuple[str, str, str]] = []
         self._studies = spool / "studies"
         self._path = spool / FILE
         written_at = self._path.stat().st_mtime if self._path.exists() else 0.0
@@ -57,27 +58,34 @@ class SpoolIndex:
     def close(self) -> None:
         """Write what is not yet written, and close."""
         with self._guard:
-            self._database.commit()
+            self._insert()
             self._database.close()
 
     def add(self, study_key: str, instances: Iterable[SpooledInstance]) -> None:
         """Enter instances of a study; of two with one UID the first stays. `write` makes them last."""
-        rows = [(one.sop_instance_uid, study_key, one.file) for one in instances]
         with self._guard:
-            self._database.executemany("insert or ignore into instance values (?, ?, ?)", rows)
+            self._new += [(one.sop_instance_uid, study_key, one.file) for one in instances]
 
     def write(self) -> None:
         """Commit what was added; cheap where there is nothing."""
         with self._guard:
-            self._database.commit()
+            self._insert()
 
     def find(self, sop_instance_uid: str) -> Path | None:
         """The instance's file, or None where the spool does not have it."""
         query = "select study_key, file from instance where sop_instance_uid = ?"
         with self._guard:
+            self._insert()
             row = self._database.execute(query, (sop_instance_uid,)).fetchone()
         path = None if row is None else self._studies / row[0] / row[1]
         return path if path is not None and path.exists() else None
+
+    def _insert(self) -> None:
+        if not self._new:
+            return
+        with self._database:
+            self._database.executemany("insert or ignore into instance values (?, ?, ?)", self._new)
+        self._new = []
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, check_same_thread=False)
