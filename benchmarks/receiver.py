@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import signal
 import socket
 import statistics
@@ -136,9 +135,13 @@ def resident_bytes(pid: int) -> int:
 
 
 @contextmanager
-def running(command: Callable[[Path, int], list[str]]) -> Iterator[tuple[int, int]]:
-    """The process id and the port of a receiver on an empty folder of the disk."""
-    root = Path(tempfile.mkdtemp(prefix="receiver-", dir=os.environ.get("SHADOW_BENCH_FOLDER")))
+def running(command: Callable[[Path, int], list[str]], scratch: Path) -> Iterator[tuple[int, int]]:
+    """The process id and the port of a receiver on an empty folder of the disk.
+
+    The folder stays until the benchmark ends: for minutes after files were deleted, ext4 steps over each of their
+    inodes whenever it makes a new file, which measures the receiver before and not this one.
+    """
+    root = Path(tempfile.mkdtemp(prefix="receiver-", dir=scratch))
     port = free_port()
     process = subprocess.Popen(
         command(root, port), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -156,7 +159,6 @@ def running(command: Callable[[Path, int], list[str]]) -> Iterator[tuple[int, in
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
-        shutil.rmtree(root)
 
 
 def send(lists: list[list[Path]], port: int) -> float:
@@ -174,10 +176,12 @@ def send(lists: list[list[Path]], port: int) -> float:
     return time.perf_counter() - start
 
 
-def measure(command: Callable[[Path, int], list[str]], images: list[Path], associations: int) -> tuple[float, float]:
+def measure(
+    command: Callable[[Path, int], list[str]], images: list[Path], associations: int, scratch: Path
+) -> tuple[float, float]:
     """Images a second and CPU milliseconds an image."""
     lists = [images[number::associations] for number in range(associations)]
-    with running(command) as (pid, port):
+    with running(command, scratch) as (pid, port):
         send([images[:2]], port)
         before = cpu_seconds(pid)
         seconds = send(lists, port)
@@ -185,9 +189,9 @@ def measure(command: Callable[[Path, int], list[str]], images: list[Path], assoc
         return len(images) / seconds, (cpu_seconds(pid) - before) / len(images) * 1000
 
 
-def flat(images: list[Path], total: int) -> None:
+def flat(images: list[Path], total: int, scratch: Path) -> None:
     """Memory of our receiver while it takes `total` images."""
-    with running(ours("streaming")) as (pid, port):
+    with running(ours("streaming"), scratch) as (pid, port):
         sent = 0
         while sent < total:
             send([images[number::4] for number in range(4)], port)
@@ -206,13 +210,14 @@ def main() -> None:
         "ours": ours("streaming"), "ours, stock": ours("stock"), "storescp": storescp,
         "storescp --fork": storescp_fork, "Orthanc sync": orthanc,
     }  # fmt: skip
-    with tempfile.TemporaryDirectory() as scratch:
-        images = write_images(Path(scratch) / "images", arguments.images)
+    with tempfile.TemporaryDirectory(dir=os.environ.get("SHADOW_BENCH_FOLDER")) as folder:
+        scratch = Path(folder)
+        images = write_images(scratch / "images", arguments.images)
         found: dict[tuple[str, int], list[tuple[float, float]]] = {}
         for _ in range(arguments.rounds):
             for associations in (1, 8):
                 for name, command in receivers.items():
-                    found.setdefault((name, associations), []).append(measure(command, images, associations))
+                    found.setdefault((name, associations), []).append(measure(command, images, associations, scratch))
         print(f"{'receiver':<18}{'1 assoc':>10}{'CPU ms':>8}{'8 assoc':>10}{'CPU ms':>8}   images/s, medians")
         medians = {
             key: tuple(statistics.median(one[part] for one in values) for part in (0, 1))
@@ -231,7 +236,7 @@ def main() -> None:
             ratio = medians["ours", associations][1] / medians["storescp", associations][1]
             print(f"CPU an image, ours / storescp, {associations}: {ratio:.2f}")
         if arguments.flat:
-            flat(images, arguments.flat)
+            flat(images, arguments.flat, scratch)
 
 
 if __name__ == "__main__":
