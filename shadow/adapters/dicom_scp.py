@@ -33,7 +33,7 @@ from shadow.domain.errors import SetupError
 from shadow.domain.home import Home
 from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.archive import Archive
-from shadow.index_test.arrival import Arrival, AssociationRejected, InstanceShed, Report
+from shadow.index_test.arrival import Arrival, AssociationRejected, InstanceShed, Report, uids_of_plain_head
 from shadow.index_test.early_start import EarlyStart
 from shadow.index_test.mirror import Mirror
 from shadow.index_test.mirror_worker import MirrorWorker
@@ -166,22 +166,31 @@ class StorageScp:
             str(context.transfer_syntax),
         )
         sink.write(request.DataSet.getbuffer() if request.DataSet else memoryview(b""))
-        return sink.finish()
+        status = sink.finish()
+        sink.answered()
+        return status
 
     def begin(self, offer: Offer) -> Incoming:
         """An object of the spool that is about to come."""
         return self._spool.begin(offer)
 
-    def done(self, association: Any, calling_ae_title: str, receipt: Receipt, file: str) -> int:
-        """Report what became of an object; its status."""
+    def status_of(self, receipt: Receipt) -> int:
+        """What a peer is told."""
         if receipt is Receipt.STORED:
-            self._report(Arrival(calling_ae_title, file, time.monotonic(), association.is_alive))
             return SUCCESS
         log.warning("object_refused", extra={"receipt": receipt.value})
-        if receipt is Receipt.NO_SPACE and self._sheds:
+        return SUCCESS if self._is_shed(receipt) else STATUS[receipt]
+
+    def done(self, association: Any, calling_ae_title: str, receipt: Receipt, file: str, head: bytes) -> None:
+        """Report what became of an object."""
+        if receipt is Receipt.STORED:
+            at = time.monotonic()
+            self._report(Arrival(calling_ae_title, file, at, association.is_alive, uids_of_plain_head(head)))
+        elif self._is_shed(receipt):
             self._report(InstanceShed(calling_ae_title))
-            return SUCCESS
-        return STATUS[receipt]
+
+    def _is_shed(self, receipt: Receipt) -> bool:
+        return receipt is Receipt.NO_SPACE and self._sheds
 
     def _refused(self, reason: str) -> None:
         self._report(AssociationRejected("", reason))
@@ -270,7 +279,7 @@ def run_mirror(
 class _Sink:
     """One C-STORE request on its way to the spool."""
 
-    __slots__ = ("_association", "_calling_ae_title", "_incoming", "_scp")
+    __slots__ = ("_association", "_calling_ae_title", "_file", "_incoming", "_receipt", "_scp")
 
     def __init__(
         self,
@@ -284,6 +293,7 @@ class _Sink:
         self._scp, self._association = scp, association
         self._calling_ae_title = str(association.requestor.ae_title).strip()
         self._incoming: Incoming | None = None
+        self._receipt, self._file = Receipt.CUT, ""
         if sop_class_uid == abstract_syntax:
             self._incoming = scp.begin(Offer(self._calling_ae_title, sop_class_uid, sop_instance_uid, transfer_syntax))
 
@@ -294,7 +304,12 @@ class _Sink:
     def finish(self) -> int:
         if self._incoming is None:
             return DATA_SET_DOES_NOT_MATCH_SOP_CLASS
-        return self._scp.done(self._association, self._calling_ae_title, *self._incoming.finish())
+        self._receipt, self._file = self._incoming.finish()
+        return self._scp.status_of(self._receipt)
+
+    def answered(self) -> None:
+        if self._incoming is not None:
+            self._scp.done(self._association, self._calling_ae_title, self._receipt, self._file, self._incoming.head)
 
     def discard(self) -> None:
         if self._incoming is not None:

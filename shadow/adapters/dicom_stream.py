@@ -59,6 +59,9 @@ class Sink(Protocol):
     def finish(self) -> int:
         """The data set is whole: the status to answer with."""
 
+    def answered(self) -> None:
+        """The status was sent, or the peer was gone: now comes what the peer need not wait for."""
+
     def discard(self) -> None:
         """The association was cut."""
 
@@ -337,7 +340,11 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
         if not control & LAST:
             return False
         taken, self._object = self._object, None
-        stream.sendall(_store_response(context, taken.command, taken.sink.finish()))
+        response = _store_response(context, taken.command, taken.sink.finish())
+        try:
+            stream.sendall(response)
+        finally:
+            taken.sink.answered()
         self._idle_timer.restart()
         return True
 

@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 
 from shadow.domain.errors import ShadowError
 from shadow.index_test.archive import Archive
-from shadow.index_test.arrival import study_instance_uid_of
+from shadow.index_test.arrival import uids_of_file
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class InstanceCounts:
         if time.monotonic() < self._silent_until.get(title, 0.0):
             return 0
         try:
-            return self._archives[title].instance_count(study_instance_uid_of(path)) or 0
+            return self._archives[title].instance_count(uids_of_file(path)[1]) or 0
         except (ShadowError, OSError) as error:
             log.warning("instance_count_unknown", extra={"error": type(error).__name__})
             self._silent_until[title] = time.monotonic() + SECONDS_OF_SILENCE

@@ -90,9 +90,9 @@ class HelperProcesses:
 
     def _take(self, said: tuple[Any, ...], carriers: dict[int, _Carrier]) -> None:
         match said:
-            case ("arrival", title, file, number):
+            case ("arrival", title, file, number, uids):
                 carrier = carriers.setdefault(number, _Carrier())
-                self._report(Arrival(title, file, time.monotonic(), carrier))
+                self._report(Arrival(title, file, time.monotonic(), carrier, uids))
             case ("closed", number):
                 ended = carriers.pop(number, None)
                 if ended is not None:
@@ -125,12 +125,12 @@ class _Reporter:
     def __call__(self, report: Report) -> None:
         with self._guard:
             match report:
-                case Arrival(title, file, _, carrier):
+                case Arrival(title, file, _, carrier, uids):
                     assert carrier is not None
                     if carrier not in self._numbers:
                         self._next += 1
                         self._numbers[carrier] = self._next
-                    self._pipe.send(("arrival", title, file, self._numbers[carrier]))
+                    self._pipe.send(("arrival", title, file, self._numbers[carrier], uids))
                 case AssociationRejected(title, reason):
                     self._pipe.send(("rejected", title, reason))
                 case InstanceShed(title):

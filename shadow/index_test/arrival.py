@@ -52,12 +52,14 @@ class Arrival:
         file: its name in the spool's folder of that AE title.
         at: monotonic seconds at which it became durable.
         association_is_open: whether the association that brought it is still open; None after a restart.
+        uids: SOP and Study Instance UID, unchecked, where the receiver found them in what it had in memory.
     """
 
     calling_ae_title: str
     file: str
     at: float
     association_is_open: AssociationIsOpen | None = None
+    uids: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +87,17 @@ Report = Arrival | AssociationRejected | InstanceShed
 """What the receiver tells the mirror."""
 
 
-def read_study_instance_uid(path: Path, sop_instance_uid: str) -> str:
-    """The Study Instance UID (0020,000D) of a file; nothing behind it is read.
+def checked_study_instance_uid(uids: tuple[str, str], sop_instance_uid: str) -> str:
+    """The Study Instance UID (0020,000D) among the UIDs of an instance.
+
+    Args:
+        uids: SOP and Study Instance UID that the instance holds.
+        sop_instance_uid: that of the command that brought it.
 
     Raises:
-        OSError: the file cannot be opened.
-        UnreadableInstance: it is no DICOM data set, has no usable Study Instance UID, or holds another
-            SOP Instance UID (0008,0018) than the command that brought it.
+        UnreadableInstance: there is no usable Study Instance UID, or the SOP Instance UIDs (0008,0018) differ.
     """
-    with path.open("rb", buffering=0) as file:
-        head = file.read(_HEAD_BYTES)
-    found_sop, found_study = _uids_of_plain_head(head) or _uids_by_pydicom(path)
+    found_sop, found_study = uids
     if found_sop != sop_instance_uid:
         raise UnreadableInstance("sop_instance_uid_differs_from_command")
     if not found_study:
@@ -105,19 +107,19 @@ def read_study_instance_uid(path: Path, sop_instance_uid: str) -> str:
     return found_study
 
 
-def study_instance_uid_of(path: Path) -> str:
-    """The Study Instance UID of a file that was sorted.
+def uids_of_file(path: Path) -> tuple[str, str]:
+    """SOP and Study Instance UID of a file, empty where there is none; nothing behind them is read.
 
     Raises:
         OSError: the file cannot be opened.
-        UnreadableInstance: it cannot be read any more.
+        UnreadableInstance: it is no DICOM data set.
     """
     with path.open("rb", buffering=0) as file:
         head = file.read(_HEAD_BYTES)
-    return (_uids_of_plain_head(head) or _uids_by_pydicom(path))[1]
+    return uids_of_plain_head(head) or _uids_by_pydicom(path)
 
 
-def _uids_of_plain_head(head: bytes) -> tuple[str, str] | None:
+def uids_of_plain_head(head: bytes) -> tuple[str, str] | None:
     """SOP and Study Instance UID where the file begins as nearly all do, else None: pydicom takes 0.3 ms for it.
 
     Nearly all: little endian, not deflated, tags ascending, no undefined length before the Study Instance UID, and

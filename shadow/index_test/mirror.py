@@ -15,12 +15,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from shadow.domain.clock import Clock, from_text, to_text
 from shadow.domain.errors import LedgerConflict, StoreError, UnreadableInstance
 from shadow.domain.identifiers import Pseudonymiser
-from shadow.index_test.arrival import Arrival, read_study_instance_uid
+from shadow.index_test.arrival import Arrival, checked_study_instance_uid, uids_of_file
 from shadow.index_test.completion import Completion
 from shadow.index_test.early_start import EarlyStart
 from shadow.index_test.spool import Spool, SpooledInstance, instance_of
@@ -32,6 +33,7 @@ from shadow.store.queue import WorkQueue
 log = logging.getLogger(__name__)
 
 ACTOR = "mirror"
+STUDY_KEYS_KEPT = 256
 
 LacksInstances = Callable[[str, Path, str, int], bool]
 
@@ -154,7 +156,7 @@ class Mirror:
         self._index = index
         self._spool = spool
         self._admission = admission
-        self._pseudonymiser = pseudonymiser
+        self._study_key = lru_cache(STUDY_KEYS_KEPT)(pseudonymiser.study_key)  # instances come a study at a time
         self._clock = clock
         self._record = record
         self._completion = Completion(quiet_period_seconds)
@@ -199,11 +201,12 @@ class Mirror:
         if instance is None or not source.exists():
             return  # a resend of the same bytes replaced the file, and was sorted with the first
         try:
-            study_instance_uid = read_study_instance_uid(source, instance.sop_instance_uid)
+            uids = arrival.uids or uids_of_file(source)
+            study_instance_uid = checked_study_instance_uid(uids, instance.sop_instance_uid)
         except UnreadableInstance as unreadable:
             self._quarantine(source, arrival, instance, unreadable)
             return
-        study_key = self._pseudonymiser.study_key(study_instance_uid)
+        study_key = self._study_key(study_instance_uid)
         known = self._known_instances(study_key)
         first = known.get(instance.sop_instance_uid)
         if first is None:

@@ -337,6 +337,19 @@ def test_the_quarantine_says_why(one: Bench, content: bytes, reason: str) -> Non
     assert [event.detail for event in one.recorded if isinstance(event, Audited)] == [reason]
 
 
+@pytest.mark.parametrize(
+    ("uids", "reason"),
+    [
+        (("1.2.3.1", ""), "no_study_instance_uid"),
+        (("1.2.3.9", "1.2.3"), "sop_instance_uid_differs_from_command"),
+        (("1.2.3.1", "../3"), "invalid_study_instance_uid"),
+    ],
+)
+def test_uids_that_the_receiver_found_are_checked_too(one: Bench, uids: tuple[str, str], reason: str) -> None:
+    one.mirror.sort(replace(one.receive(encoded("1.2.3", "1.2.3.1"), "1.2.3.1"), uids=uids))
+    assert [event.detail for event in one.recorded if isinstance(event, Audited)] == [reason]
+
+
 def test_a_file_stays_where_it_is_until_the_ledger_has_its_quarantine(tmp_path: Path) -> None:
     answers: list[Exception | None] = [StoreError("busy"), None]
     recorded: list[Event] = []
