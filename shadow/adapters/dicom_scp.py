@@ -23,6 +23,7 @@ import pydicom.config
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
+from shadow.adapters.dicom_pump import Pump
 from shadow.adapters.dicom_stream import SECONDS_FOR_A_PDU, HardServer
 from shadow.adapters.instance_counts import InstanceCounts
 from shadow.adapters.mutual_tls import client_context, server_context
@@ -107,13 +108,17 @@ class StorageScp:
         if commitments is not None:
             self._entity.add_supported_context(StorageCommitmentPushModel)
             handlers.append((evt.EVT_N_ACTION, commitments.take))
+        reads_itself = settings.implementation is Implementation.STREAMING and tls is None
+        self._pump = Pump(self) if reads_itself else None
         try:
             self._server = self._entity.make_server(
                 (settings.host, settings.port),
                 evt_handlers=handlers,
-                server_class=_server_class(settings, tls, self._open_sink, self._refused),
+                server_class=_server_class(settings, tls, self, self._pump, self._refused),
             )
         except OSError as error:
+            if self._pump is not None:
+                self._pump.close()
             raise SetupError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
         self._entity._servers.append(self._server)  # as start_server does, which takes no server class
         self._thread = threading.Thread(
@@ -149,16 +154,19 @@ class StorageScp:
                 with suppress(OSError):
                     stream.shutdown(socket.SHUT_RDWR)
         self._thread.join()
+        if self._pump is not None:
+            self._pump.close()
 
-    def _open_sink(
+    def open_sink(
         self, association: Any, sop_class_uid: str, sop_instance_uid: str, abstract_syntax: str, transfer_syntax: str
     ) -> _Sink:
+        """A sink for an object that is about to come."""
         return _Sink(self, association, sop_class_uid, sop_instance_uid, abstract_syntax, transfer_syntax)
 
     def _store(self, event: evt.Event) -> int:
         """What stock pynetdicom calls when it has an object whole."""
         request, context = event.request, event.context
-        sink = self._open_sink(
+        sink = self.open_sink(
             event.assoc,
             str(request.AffectedSOPClassUID),
             str(request.AffectedSOPInstanceUID or ""),
@@ -166,7 +174,7 @@ class StorageScp:
             str(context.transfer_syntax),
         )
         sink.write(request.DataSet.getbuffer() if request.DataSet else memoryview(b""))
-        status = sink.finish()
+        (status,) = self.finish([sink])
         sink.answered()
         return status
 
@@ -174,19 +182,26 @@ class StorageScp:
         """An object of the spool that is about to come."""
         return self._spool.begin(offer)
 
-    def status_of(self, receipt: Receipt) -> int:
-        """What a peer is told."""
+    def finish(self, sinks: Sequence[_Sink]) -> list[int]:
+        """Make objects that have come whole durable, together; what their peers are told."""
+        self._spool.finish([sink.incoming for sink in sinks if sink.incoming is not None])
+        return [
+            DATA_SET_DOES_NOT_MATCH_SOP_CLASS if sink.incoming is None else self._status_of(sink.incoming.receipt)
+            for sink in sinks
+        ]
+
+    def _status_of(self, receipt: Receipt) -> int:
         if receipt is Receipt.STORED:
             return SUCCESS
         log.warning("object_refused", extra={"receipt": receipt.value})
         return SUCCESS if self._is_shed(receipt) else STATUS[receipt]
 
-    def done(self, association: Any, calling_ae_title: str, receipt: Receipt, file: str, head: bytes) -> None:
+    def done(self, association: Any, calling_ae_title: str, incoming: Incoming) -> None:
         """Report what became of an object."""
-        if receipt is Receipt.STORED:
-            at = time.monotonic()
-            self._report(Arrival(calling_ae_title, file, at, association.is_alive, uids_of_plain_head(head)))
-        elif self._is_shed(receipt):
+        if incoming.receipt is Receipt.STORED:
+            uids = uids_of_plain_head(incoming.head)
+            self._report(Arrival(calling_ae_title, incoming.name, time.monotonic(), association.is_alive, uids))
+        elif self._is_shed(incoming.receipt):
             self._report(InstanceShed(calling_ae_title))
 
     def _is_shed(self, receipt: Receipt) -> bool:
@@ -279,7 +294,7 @@ def run_mirror(
 class _Sink:
     """One C-STORE request on its way to the spool."""
 
-    __slots__ = ("_association", "_calling_ae_title", "_file", "_incoming", "_receipt", "_scp")
+    __slots__ = ("_association", "_calling_ae_title", "_scp", "incoming")
 
     def __init__(
         self,
@@ -292,32 +307,25 @@ class _Sink:
     ) -> None:
         self._scp, self._association = scp, association
         self._calling_ae_title = str(association.requestor.ae_title).strip()
-        self._incoming: Incoming | None = None
-        self._receipt, self._file = Receipt.CUT, ""
+        self.incoming: Incoming | None = None
         if sop_class_uid == abstract_syntax:
-            self._incoming = scp.begin(Offer(self._calling_ae_title, sop_class_uid, sop_instance_uid, transfer_syntax))
+            self.incoming = scp.begin(Offer(self._calling_ae_title, sop_class_uid, sop_instance_uid, transfer_syntax))
 
     def write(self, fragment: memoryview) -> None:
-        if self._incoming is not None:
-            self._incoming.write(fragment)
-
-    def finish(self) -> int:
-        if self._incoming is None:
-            return DATA_SET_DOES_NOT_MATCH_SOP_CLASS
-        self._receipt, self._file = self._incoming.finish()
-        return self._scp.status_of(self._receipt)
+        if self.incoming is not None:
+            self.incoming.write(fragment)
 
     def answered(self) -> None:
-        if self._incoming is not None:
-            self._scp.done(self._association, self._calling_ae_title, self._receipt, self._file, self._incoming.head)
+        if self.incoming is not None:
+            self._scp.done(self._association, self._calling_ae_title, self.incoming)
 
     def discard(self) -> None:
-        if self._incoming is not None:
-            self._incoming.discard()
+        if self.incoming is not None:
+            self.incoming.discard()
 
 
 def _server_class(
-    settings: Receiver, tls: ssl.SSLContext | None, open_sink: Callable[..., _Sink], refused: Callable[[str], None]
+    settings: Receiver, tls: ssl.SSLContext | None, scp: StorageScp, pump: Pump | None, refused: Callable[[str], None]
 ) -> type[HardServer]:
     class Server(HardServer):
         allowed = tuple(ipaddress.ip_network(one) for one in settings.allowed_addresses)
@@ -327,7 +335,8 @@ def _server_class(
 
     Server.tls = tls
     Server.refused = staticmethod(refused)
-    Server.open_sink = staticmethod(open_sink) if settings.implementation is Implementation.STREAMING else None
+    Server.storage = scp if settings.implementation is Implementation.STREAMING else None
+    Server.pump = pump
     return Server
 
 

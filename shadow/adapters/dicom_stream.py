@@ -23,11 +23,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+from shadow.adapters.dicom_pump import CLOSED, INVALID, Lent, NotPData, Pump
+from shadow.adapters.dicom_store import P_DATA_TF, Conversation, Invalid, Storage
 
 PENDING_CONNECTIONS = 128
 SECONDS_FOR_A_PDU = 30.0
@@ -35,62 +37,20 @@ SECONDS_FOR_A_HANDSHAKE = 10.0
 SECONDS_BETWEEN_TICKS = 0.25
 MAXIMUM_NEGOTIATION_BYTES = 1 << 20
 """Of A-ASSOCIATE-RQ: 128 presentation contexts with all transfer syntaxes take a fifth of it."""
-MAXIMUM_COMMAND_BYTES = 1 << 16
-MAXIMUM_OTHER_DATA_SET_BYTES = 1 << 22
-"""Of requests other than C-STORE: storage commitment of 30,000 instances."""
-
 _QUICK_ACKNOWLEDGEMENT = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)  # Linux has it; the other does no harm
 MAXIMUM_UNHEARD_BYTES = 1 << 20
 READ_AHEAD_BYTES = 1 << 19
 
-P_DATA_TF, COMMAND, LAST = 0x04, 0x01, 0x02
-C_STORE_RQ, C_STORE_RSP, NO_DATA_SET = 0x0001, 0x8001, 0x0101
-SOP_CLASS, COMMAND_FIELD, MESSAGE_ID, RESPONDED_TO = 0x0002, 0x0100, 0x0110, 0x0120
-DATA_SET_TYPE, STATUS, SOP_INSTANCE = 0x0800, 0x0900, 0x1000
-"""Elements of group 0000, PS3.7 annex E."""
 
-
-class Sink(Protocol):
-    """Where one object goes."""
-
-    def write(self, fragment: memoryview) -> None:
-        """A fragment of the encoded data set; the memory is used again afterwards."""
-
-    def finish(self) -> int:
-        """The data set is whole: the status to answer with."""
-
-    def answered(self) -> None:
-        """The status was sent, or the peer was gone: now comes what the peer need not wait for."""
-
-    def discard(self) -> None:
-        """The association was cut."""
-
-
-OpenSink = Callable[[Any, str, str, str, str], Sink]
-"""From association, SOP Class UID, SOP Instance UID, abstract syntax and transfer syntax to a sink."""
-
-
-class _Cut(Exception):
+class _Cut(OSError):
     """The peer is gone or too slow."""
-
-
-class _Invalid(Exception):
-    """The peer does not keep to PS3.7 or PS3.8."""
-
-
-class _Object:
-    """The C-STORE request that is being answered."""
-
-    __slots__ = ("command", "context", "sink")
-
-    def __init__(self, sink: Sink, context: int, command: dict[int, bytes]) -> None:
-        self.sink, self.context, self.command = sink, context, command
 
 
 class _BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is not typed
     """Reads PDUs bounded in length and time, as much at once as has come: each call costs eight threads their turn."""
 
     seconds_for_a_pdu = SECONDS_FOR_A_PDU
+    maximum_pdu_bytes = 0
     _start = _end = 0
 
     def recv(self, nr_bytes: int) -> bytearray:
@@ -116,6 +76,49 @@ class _BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is 
         """What was taken last, or the last of it, comes again."""
         self._start -= count
 
+    def next_pdu(self) -> memoryview | None:
+        """The value of the next P-DATA-TF PDU, or None where it has not come whole.
+
+        Raises:
+            NotPData: it is another one.
+            Invalid: it is longer than was agreed, or too short for a value.
+        """
+        start, come = self._start, self._end - self._start
+        if not come:
+            return None
+        if self._store[start] != P_DATA_TF:
+            raise NotPData
+        if come < 6:
+            return None
+        length = int.from_bytes(self._store[start + 2 : start + 6], "big")
+        if not 6 <= length <= self.maximum_pdu_bytes:
+            raise Invalid
+        if come < 6 + length:
+            return None
+        self._start += 6 + length
+        return self._store[start + 6 : self._start]
+
+    def receive(self, *, to_the_end: bool) -> bool:
+        """Read what has come, without waiting; true where more may be there, or is to be looked for to the end.
+
+        Raises:
+            OSError: the peer is gone.
+        """
+        self._make_room(READ_AHEAD_BYTES // 2)
+        room = READ_AHEAD_BYTES - self._end
+        stream = self.socket
+        if stream is None:
+            raise _Cut
+        stream.setsockopt(socket.IPPROTO_TCP, _QUICK_ACKNOWLEDGEMENT, 1)
+        try:
+            got = stream.recv_into(self._store[self._end :], 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        if not got:
+            raise _Cut
+        self._end += got
+        return to_the_end or bool(got == room)
+
     @property
     def ready(self) -> bool:
         return self.has_read_ahead or bool(super().ready)
@@ -137,12 +140,7 @@ class _BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is 
     def _fill(self, count: int) -> None:
         """Wait until so many bytes are here, but not for ever: half a PDU must not hold an association."""
         store, stream = self._store, self.socket
-        if self._start + count > READ_AHEAD_BYTES:
-            left = self._end - self._start
-            store[:left] = bytes(store[self._start : self._end])
-            self._start, self._end = 0, left
-        elif self._start == self._end:
-            self._start = self._end = 0
+        self._make_room(count)
         deadline = 0.0
         while self._end - self._start < count:
             # A sender with Nagle's algorithm waits for this acknowledgement: without it, 40 ms an image.
@@ -156,6 +154,15 @@ class _BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is 
                 deadline = deadline or now + self.seconds_for_a_pdu
                 if now > deadline:
                     raise _Cut
+
+    def _make_room(self, count: int) -> None:
+        """Move what is there to the front where so many bytes from its beginning would not fit."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._start + count > READ_AHEAD_BYTES:
+            left = self._end - self._start
+            self._store[:left] = bytes(self._store[self._start : self._end])
+            self._start, self._end = 0, left
 
     def _shutdown_socket(self) -> None:
         # pynetdicom leaves the descriptor open where the peer is gone before.
@@ -176,33 +183,39 @@ class _WokenSocket(_BoundedSocket):
             return False
         if self.has_read_ahead or (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
             return True
-        seconds = SECONDS_BETWEEN_TICKS if self.event_queue.empty() else 0
-        poller = select.poll()  # select() knows no descriptor above 1,023
         try:
             stream = self.socket.fileno()
-            for one in (stream, self.wake):
-                poller.register(one, select.POLLIN)
-            readable = {descriptor for descriptor, _ in poller.poll(1000 * seconds)}
+            return stream in self._await(stream)
         except (OSError, ValueError):
-            self.event_queue.put("Evt17")
+            self.event_queue.put(CLOSED)
             return False
+
+    def await_waking(self) -> None:
+        """Wait for its own side alone."""
+        self._await()
+
+    def _await(self, *others: int) -> set[int]:
+        poller = select.poll()  # select() knows no descriptor above 1,023
+        for one in (*others, self.wake):
+            poller.register(one, select.POLLIN)
+        seconds = SECONDS_BETWEEN_TICKS if self.event_queue.empty() else 0
+        readable = {descriptor for descriptor, _ in poller.poll(1000 * seconds)}
         if self.wake in readable:
             os.read(self.wake, 4096)
-        return stream in readable
+        return readable
 
 
 class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
     """The upper layer of one association, woken instead of polling, and quick with C-STORE."""
 
-    def __init__(self, association: Any, open_sink: OpenSink, maximum_pdu_bytes: int) -> None:
+    def __init__(self, association: Any, storage: Storage, pump: Pump | None) -> None:
         super().__init__(association)
         self.daemon = True
         self._run_loop_delay = 0  # `ready` waits
-        self._open_sink = open_sink
-        self._maximum_pdu_bytes = maximum_pdu_bytes
-        self._command = bytearray()
-        self._object: _Object | None = None
-        self._other_bytes = self._unheard_bytes = 0
+        self._storage, self._pump = storage, pump
+        self._conversation = Conversation(association, storage, self._poke)
+        self._lent: Lent | None = None
+        self._unheard_bytes = 0
         self._waking, self._wake = os.pipe()
         for end in (self._waking, self._wake):
             os.set_blocking(end, False)
@@ -230,7 +243,8 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
         try:
             super().run_reactor()
         finally:
-            self._drop()
+            self._reclaim()
+            self._conversation.drop()
             if isinstance(self.socket, _BoundedSocket):
                 self.socket.let_go()
             self.assoc._reactor_checkpoint.set()
@@ -240,10 +254,39 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
 
     def _is_transport_event(self) -> bool:
         if self.state_machine.current_state == "Sta13" and self.socket is not None:
+            self._reclaim()
             return self._await_close()
-        happened = bool(super()._is_transport_event())
+        if self.state_machine.current_state == "Sta6" and self._pump is not None:
+            happened = self._leave_to(self._pump)
+        else:
+            self._reclaim()
+            happened = bool(super()._is_transport_event())
         self._rest_or_work()
         return happened
+
+    def _leave_to(self, pump: Pump) -> bool:
+        """Let the pump read, and wait; true where it met what is this layer's to handle."""
+        if self._lent is None:
+            if self.socket.socket is None:
+                return False
+            self._lent = Lent(self.socket, self._conversation, self._poke, self._idle_timer.restart)
+            pump.lend(self._lent)
+        elif not self._lent.is_lent:
+            event, self._lent = self._lent.event, None
+            if event is None:
+                super()._read_pdu_data()
+            else:
+                self._conversation.drop()
+                self.event_queue.put(event)
+            return True
+        self.socket.await_waking()
+        return False
+
+    def _reclaim(self) -> None:
+        """Have this connection's bytes for oneself."""
+        lent, self._lent = self._lent, None
+        if lent is not None and self._pump is not None:
+            self._pump.reclaim(lent)
 
     def _await_close(self) -> bool:
         """All is said (state 13): let the peer close, but do not listen for long."""
@@ -280,118 +323,52 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
             return
         try:
             self._read_messages()
-        except _Invalid:
-            self._drop()
-            self.event_queue.put("Evt19")
-        except (_Cut, OSError):
-            self._drop()
-            self.event_queue.put("Evt17")
-
-    def _drop(self) -> None:
-        if self._object is not None:
-            self._object.sink.discard()
-            self._object = None
+        except Invalid:
+            self._conversation.drop()
+            self.event_queue.put(INVALID)
+        except OSError:
+            self._conversation.drop()
+            self.event_queue.put(CLOSED)
 
     def _read_messages(self) -> None:
-        """Read PDUs until a message is whole."""
+        """Read PDUs until a message is whole, and answer it."""
+        conversation, stream = self._conversation, self.socket
         while True:
-            header = self.socket.take(6)
+            header = stream.take(6)
             if header[0] != P_DATA_TF:
-                self._drop()
-                self.socket.put_back(6)
+                conversation.drop()
+                stream.put_back(6)
                 super()._read_pdu_data()
                 return
             length = int.from_bytes(header[2:], "big")
-            if not 6 <= length <= self._maximum_pdu_bytes:
-                raise _Invalid
-            if self._take_pdu(self.socket.socket, self.socket.take(length)):
-                return
-
-    def _take_pdu(self, stream: socket.socket, pdu: memoryview) -> bool:
-        position, whole = 0, False
-        while position < pdu.nbytes:
-            if position + 6 > pdu.nbytes:
-                raise _Invalid
-            length = int.from_bytes(pdu[position : position + 4], "big")
-            end = position + 4 + length
-            if length < 2 or end > pdu.nbytes:
-                raise _Invalid
-            context, control = pdu[position + 4], pdu[position + 5]
-            whole = self._take_value(stream, context, control, pdu[position + 6 : end])
-            position = end
-        return whole
-
-    def _take_value(self, stream: socket.socket, context: int, control: int, fragment: memoryview) -> bool:
-        """One presentation data value (PS3.8 section 9.3.5.1); true where it ends a message."""
-        if control & COMMAND:
-            self._command += fragment
-            if len(self._command) > MAXIMUM_COMMAND_BYTES:
-                raise _Invalid
-            return self._take_command(context) if control & LAST else False
-        if self._object is None:
-            self._other_bytes += fragment.nbytes
-            if self._other_bytes > MAXIMUM_OTHER_DATA_SET_BYTES:
-                raise _Invalid
-            self._hand_over(context, bytes([control]) + bytes(fragment))
-            return bool(control & LAST)
-        if context != self._object.context:
-            raise _Invalid
-        self._object.sink.write(fragment)
-        if not control & LAST:
-            return False
-        taken, self._object = self._object, None
-        response = _store_response(context, taken.command, taken.sink.finish())
-        try:
-            stream.sendall(response)
-        finally:
-            taken.sink.answered()
+            if not 6 <= length <= stream.maximum_pdu_bytes:
+                raise Invalid
+            if conversation.take_pdu(stream.take(length)):
+                break
+        requests, conversation.whole = conversation.whole, []
+        for request in requests:
+            response = request.response(*self._storage.finish([request.sink]))
+            try:
+                stream.socket.sendall(response)
+            finally:
+                request.sink.answered()
         self._idle_timer.restart()
-        return True
-
-    def _take_command(self, context: int) -> bool:
-        encoded = bytes(self._command)
-        self._command = bytearray()
-        if self._object is not None:
-            raise _Invalid  # a command in the midst of another one's data set
-        command = _command_set(encoded)
-        if command.get(COMMAND_FIELD) != struct.pack("<H", C_STORE_RQ):
-            self._other_bytes = 0
-            self._hand_over(context, b"\x03" + encoded)
-            return command.get(DATA_SET_TYPE) == struct.pack("<H", NO_DATA_SET)
-        accepted = self.assoc._accepted_cx.get(context)
-        needed = (SOP_CLASS, SOP_INSTANCE, MESSAGE_ID)
-        if accepted is None or command.get(DATA_SET_TYPE) == struct.pack("<H", NO_DATA_SET):
-            raise _Invalid
-        if any(element not in command for element in needed) or len(command[MESSAGE_ID]) != 2:
-            raise _Invalid
-        sink = self._open_sink(
-            self.assoc,
-            _text(command[SOP_CLASS]),
-            _text(command[SOP_INSTANCE]),
-            str(accepted.abstract_syntax),
-            str(accepted.transfer_syntax[0]),
-        )
-        self._object = _Object(sink, context, command)
-        return False
-
-    def _hand_over(self, context: int, value: bytes) -> None:
-        primitive = P_DATA()
-        primitive.presentation_data_value_list = [[context, value]]
-        self.assoc.dimse.receive_primitive(primitive)
 
 
 class _Handler(RequestHandler):  # type: ignore[misc]
     def _create_association(self) -> Any:
         association = super()._create_association()
         server = self.server
-        if server.open_sink is None:
+        if server.storage is None:
             association.dul.event_queue.queue.clear()  # of the socket that is replaced
             association.dul.socket = bounded = _BoundedSocket(association, client_socket=self.request)
             bounded.seconds_for_a_pdu = server.seconds_for_a_pdu
             return association
-        layer = _UpperLayer(association, server.open_sink, self.ae.maximum_pdu_size)
+        # What TLS has deciphered is in its own hands, where no poll can see it: such a peer keeps its thread.
+        layer = _UpperLayer(association, server.storage, server.pump if server.tls is None else None)
         association.dul = layer
         stream = _WokenSocket(association, client_socket=self.request)
+        stream.maximum_pdu_bytes = self.ae.maximum_pdu_size
         stream.wake = layer.waking
         stream.seconds_for_a_pdu = server.seconds_for_a_pdu
         association.set_socket(stream)
@@ -403,12 +380,13 @@ class _Handler(RequestHandler):  # type: ignore[misc]
 class HardServer(ThreadedAssociationServer):  # type: ignore[misc]
     """Accepts connections: bounded in number, from allowed addresses, each with its handshake in its own thread.
 
-    `open_sink` None leaves C-STORE to pynetdicom.
+    `storage` None leaves C-STORE to pynetdicom; `pump` None reads each association in its own thread.
     """
 
     request_queue_size = PENDING_CONNECTIONS
     daemon_threads = True
-    open_sink: OpenSink | None = None
+    storage: Storage | None = None
+    pump: Pump | None = None
     tls: ssl.SSLContext | None = None
     allowed: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network] = ()
     maximum_connections = 64
@@ -471,40 +449,3 @@ class HardServer(ThreadedAssociationServer):  # type: ignore[misc]
             with self._guard:
                 self._shaking -= 1
         super().process_request_thread(request, client_address)
-
-
-def _command_set(encoded: bytes) -> dict[int, bytes]:
-    """The elements of a command set by element number (PS3.7 section 6.3.1: implicit VR little endian, group 0)."""
-    elements: dict[int, bytes] = {}
-    position = 0
-    while position + 8 <= len(encoded):
-        group, element, length = struct.unpack_from("<HHL", encoded, position)
-        position += 8
-        if group or position + length > len(encoded):
-            raise _Invalid
-        elements[element] = encoded[position : position + length]
-        position += length
-    return elements
-
-
-def _store_response(context: int, request: dict[int, bytes], status: int) -> bytes:
-    """C-STORE-RSP (PS3.7 section 9.3.1.2) in one P-DATA-TF PDU."""
-    fields = b"".join((
-        _element(SOP_CLASS, request[SOP_CLASS]),
-        _element(COMMAND_FIELD, struct.pack("<H", C_STORE_RSP)),
-        _element(RESPONDED_TO, request[MESSAGE_ID]),
-        _element(DATA_SET_TYPE, struct.pack("<H", NO_DATA_SET)),
-        _element(STATUS, struct.pack("<H", status)),
-        _element(SOP_INSTANCE, request[SOP_INSTANCE]),
-    ))  # fmt: skip
-    command = _element(0x0000, struct.pack("<L", len(fields))) + fields
-    value = struct.pack(">LBB", len(command) + 2, context, COMMAND | LAST) + command
-    return struct.pack(">BBL", P_DATA_TF, 0, len(value)) + value
-
-
-def _element(element: int, value: bytes) -> bytes:
-    return struct.pack("<HHL", 0, element, len(value)) + value
-
-
-def _text(uid: bytes) -> str:
-    return uid.decode("ascii", "replace").rstrip("\0 ")

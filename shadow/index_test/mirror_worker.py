@@ -18,6 +18,7 @@ from shadow.store.events import Audited, Event
 log = logging.getLogger(__name__)
 
 SECONDS_UNTIL_NEXT_ATTEMPT = 1.0
+SECONDS_TO_GATHER_REPORTS = 0.05
 SECONDS_BETWEEN_SHED_ENTRIES = 10.0
 SECONDS_BETWEEN_LOOKS_AT_THE_SPOOL = 3.0
 TITLES_RECORDED_A_DAY = 100
@@ -77,9 +78,13 @@ class MirrorWorker:
     def _reported(self, timeout: float) -> Iterator[Report]:
         while True:
             try:
-                yield self._inbox.get(timeout=timeout)
+                report = self._inbox.get(timeout=timeout)
             except Empty:
                 return
+            if timeout:
+                # Woken for each instance, this thread would take the receiver's turn a thousand times a second.
+                time.sleep(SECONDS_TO_GATHER_REPORTS)
+            yield report
             timeout = 0.0
 
     def _take(self, report: Report) -> None:

@@ -77,6 +77,7 @@ class DirectFiles:
                 probe = self.create(place, name, len)
                 try:
                     probe.append(memoryview(bytes(BLOCK_BYTES + 1)))
+                    probe.write_out()
                     probe.sync()
                     return True
                 finally:
@@ -127,14 +128,21 @@ class DirectFile:
                 self._write_out(self._view)
                 self._filled = 0
 
-    def sync(self) -> None:
-        """Write what is gathered and make the content durable; nothing can be appended after it.
+    def write_out(self) -> None:
+        """Write what is gathered; nothing can be appended after it.
 
         Raises:
             OSError: the disk is full or failing.
         """
         self._write_out(self._view[: self._filled])
         self._filled = 0
+
+    def sync(self) -> None:
+        """Make what was written out durable.
+
+        Raises:
+            OSError: the disk is full or failing.
+        """
         os.fdatasync(self._descriptor)
 
     def close(self) -> None:

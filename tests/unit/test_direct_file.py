@@ -40,6 +40,7 @@ def write(files: DirectFiles, folder: int, name: str, content: bytes, piece: int
     file = files.create(folder, name, digest.update)
     for start in range(0, len(content), piece):
         file.append(memoryview(content)[start : start + piece])
+    file.write_out()
     file.sync()
     file.close()
     return digest.hexdigest(), file.head
@@ -104,6 +105,7 @@ def test_a_write_cut_within_a_block_goes_on_the_usual_way(files: DirectFiles, fo
         file._descriptor, 100, os.SEEK_SET
     )  # where a nearly full disk left off; O_DIRECT refuses to go on from there
     file.append(memoryview(content))
+    file.write_out()
     file.sync()
     file.close()
     assert (tmp_path / "cut").read_bytes() == bytes(100) + content

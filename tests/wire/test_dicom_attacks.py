@@ -37,16 +37,16 @@ def running_mirror(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[R
         yield one
 
 
-def associate_request(contexts: int = 1) -> bytes:
-    """A-ASSOCIATE-RQ (PS3.8 section 9.3.2) for CT storage, as bytes."""
+def associate_request() -> bytes:
+    """A-ASSOCIATE-RQ (PS3.8 section 9.3.2) for CT storage, context 1, and verification, context 3, as bytes."""
 
     def item(kind: int, content: bytes) -> bytes:
         return struct.pack(">BBH", kind, 0, len(content)) + content
 
-    abstract = item(0x30, str(CTImageStorage).encode())
     transfer = item(0x40, str(ExplicitVRLittleEndian).encode())
     presentation = b"".join(
-        item(0x20, bytes([2 * number + 1, 0, 0, 0]) + abstract + transfer) for number in range(contexts)
+        item(0x20, bytes([context, 0, 0, 0]) + item(0x30, str(abstract).encode()) + transfer)
+        for context, abstract in ((1, CTImageStorage), (3, Verification))
     )
     user = item(0x50, item(0x51, struct.pack(">L", 16384)) + item(0x52, b"1.2.3.4"))
     body = struct.pack(">HH", 1, 0) + b"SHADOW".ljust(16) + ROUTER.encode().ljust(16) + bytes(32)
@@ -56,7 +56,13 @@ def associate_request(contexts: int = 1) -> bytes:
 
 @contextmanager
 def connected(running: Running, *, associated: bool = True) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", running.scp.port), timeout=10) as peer:
+    with connected_to(running.scp.port, associated=associated) as peer:
+        yield peer
+
+
+@contextmanager
+def connected_to(port: int, *, associated: bool = True) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as peer:
         if associated:
             peer.sendall(associate_request())
             assert peer.recv(1) == b"\x02", "the association was not accepted"
