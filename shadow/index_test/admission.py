@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -233,10 +232,10 @@ def _read_instances(
         except UnreadableInstance as error:
             unreadable.append(
                 Audited(
-                    identifier=f"instance:{manifest.study_key}:r{manifest.revision}:{spooled.sha256[:32]}",
+                    identifier=f"instance:{manifest.study_key}:r{manifest.revision}:{spooled.digest[:32]}",
                     actor=ACTOR,
                     action="instance_unreadable",
-                    object=spooled.sha256,
+                    object=spooled.digest,
                     detail=error.reason,
                 )
             )
@@ -248,7 +247,7 @@ def _read_spooled(folder: Path, spooled: SpooledInstance) -> Instance:
         content = (folder / spooled.file).read_bytes()
     except FileNotFoundError:
         raise UnreadableInstance("missing_in_spool") from None
-    if hashlib.sha256(content).hexdigest() != spooled.sha256:
+    if not spooled.is_whole(content):
         raise UnreadableInstance("changed_in_spool")
     return read_instance(content)
 

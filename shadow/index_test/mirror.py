@@ -67,8 +67,8 @@ class StudyManifest:
 
 
 def digest_of(instances: Iterable[SpooledInstance]) -> str:
-    r"""SHA-256 in hex over the sorted lines `<SOP Instance UID> <SHA-256 of the file>\n`."""
-    lines = sorted(f"{one.sop_instance_uid} {one.sha256}\n" for one in instances)
+    r"""SHA-256 in hex over the sorted lines `<SOP Instance UID> <digest of the file>\n`."""
+    lines = sorted(f"{one.sop_instance_uid} {one.digest}\n" for one in instances)
     return hashlib.sha256("".join(lines).encode("ascii")).hexdigest()
 
 
@@ -102,7 +102,7 @@ def read_manifest(path: Path) -> StudyManifest:
             first_received_at=from_text(content["first_received_at"]),
             closed_at=from_text(content["closed_at"]),
             machine_closed_at=from_text(content["machine_closed_at"]),
-            instances=tuple(SpooledInstance(**one) for one in content["instances"]),
+            instances=tuple(_read_spooled(one) for one in content["instances"]),
             manifest_sha256=content["manifest_sha256"],
         )
     except (ValueError, KeyError, TypeError) as error:
@@ -211,7 +211,7 @@ class Mirror:
         first = known.get(instance.sop_instance_uid)
         if first is None:
             self._add(study_key, source, arrival, instance)
-        elif first.sha256 == instance.sha256:
+        elif first.digest == instance.digest:
             sync_folder(self._spool.studies / study_key)  # the kept copy first, then this one may go
             source.unlink()
         else:
@@ -335,9 +335,9 @@ class Mirror:
         sync_folder(self._spool.quarantine)
 
     def _audit(self, purpose: str, action: str, instance: SpooledInstance, detail: str) -> None:
-        identifier = f"{purpose}:{instance.sha256[:32]}"
+        identifier = f"{purpose}:{instance.digest[:32]}"
         try:
-            self._record([Audited(identifier, ACTOR, action, instance.sha256, detail)])
+            self._record([Audited(identifier, ACTOR, action, instance.digest, detail)])
         except LedgerConflict:
             log.warning("already_on_record", extra={"action": action})  # with another reason: the first stands
 
@@ -356,6 +356,11 @@ class Mirror:
         folder = self._spool.studies / study_key
         revisions = [int(path.stem.removeprefix("manifest-r")) for path in folder.glob("manifest-r*.json")]
         return read_manifest(folder / f"manifest-r{max(revisions)}.json") if revisions else None
+
+
+def _read_spooled(one: dict[str, str]) -> SpooledInstance:
+    digest = one["sha256"] if "sha256" in one else one["digest"]  # the former as earlier versions wrote it
+    return SpooledInstance(one["file"], one["sop_instance_uid"], digest)
 
 
 def _read_opening(path: Path) -> tuple[str, datetime]:

@@ -7,8 +7,9 @@
     open/<study_key>.json                       a revision that is not yet closed and queued
     quarantine/<instance>                       unreadable; <instance>.reason.json says why
 
-<instance> is `<SOP Instance UID>~<SHA-256 of the file>.dcm`: the name is the record. What lies there
-after a power cut is what was acknowledged. The spool holds identities in clear: its folders are readable by
+<instance> is `<SOP Instance UID>~b3-<BLAKE3 of the file>.dcm`: the name is the record. What lies there
+after a power cut is what was acknowledged. Earlier versions named files by their SHA-256, without a prefix; those
+are read as before. The spool holds identities in clear: its folders are readable by
 their owner alone.
 """
 
@@ -31,6 +32,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote, unquote
 
+from blake3 import blake3
+
 from shadow.domain.errors import SetupError
 from shadow.store.direct_file import DirectFile, DirectFiles
 from shadow.store.durable import sync_folder
@@ -42,7 +45,8 @@ BYTES_BETWEEN_SPACE_CHECKS = 8 << 20
 IMPLEMENTATION_CLASS_UID = "2.25.279340120217871930187446340916532803417"
 IMPLEMENTATION_VERSION_NAME = "SHADOW"
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
-_INSTANCE_NAME = re.compile(r"([0-9.]{1,64})~([0-9a-f]{64})\.dcm")
+_INSTANCE_NAME = re.compile(r"([0-9.]{1,64})~((?:b3-)?[0-9a-f]{64})\.dcm")
+_BLAKE3 = "b3-"
 
 
 class Receipt(StrEnum):
@@ -253,7 +257,7 @@ class Incoming:
             return
         self._folder = spool.folder_of(offer.calling_ae_title)
         self._part = spool.next_part()
-        self._digest = hashlib.sha256()
+        self._digest = blake3()
         try:
             self._file = spool.create_part(offer.calling_ae_title, self._part, self._digest.update)
             self._file.append(memoryview(_file_head(offer)))
@@ -317,7 +321,7 @@ class Incoming:
             _remove(self._folder, self._part)
 
     def _rename(self, _: DirectFile) -> None:
-        name = instance_name(self._offer.sop_instance_uid, self._digest.hexdigest())
+        name = f"{self._offer.sop_instance_uid}~{_BLAKE3}{self._digest.hexdigest()}.dcm"
         os.rename(self._part, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         self.name = name
 
@@ -339,11 +343,6 @@ def is_uid(text: str) -> bool:
     return len(text) <= MAXIMUM_UID_CHARACTERS and _UID.fullmatch(text) is not None
 
 
-def instance_name(sop_instance_uid: str, sha256: str) -> str:
-    """The name under which an instance is spooled."""
-    return f"{sop_instance_uid}~{sha256}.dcm"
-
-
 @dataclass(frozen=True, slots=True)
 class SpooledInstance:
     """One instance in a study's folder.
@@ -351,12 +350,19 @@ class SpooledInstance:
     Attributes:
         file: the file's name in `spool/studies/<study_key>/`.
         sop_instance_uid: (0008,0018), in clear: the spool is on the identified side.
-        sha256: of the whole file, in hex, as `sha256sum` prints it.
+        digest: of the whole file: `b3-` and its BLAKE3 in hex, as `b3sum` prints it, or the bare SHA-256 that an
+            earlier version gave.
     """
 
     file: str
     sop_instance_uid: str
-    sha256: str
+    digest: str
+
+    def is_whole(self, content: bytes) -> bool:
+        """Whether these are the bytes that were acknowledged."""
+        if self.digest.startswith(_BLAKE3):
+            return blake3(content).hexdigest() == self.digest.removeprefix(_BLAKE3)
+        return hashlib.sha256(content).hexdigest() == self.digest
 
 
 def instance_of(file: str) -> SpooledInstance | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
+from blake3 import blake3
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
@@ -25,7 +26,7 @@ from shadow.index_test.arrival import Arrival, AssociationRejected, Report
 from shadow.index_test.completion import SECONDS_AT_MOST, Completion
 from shadow.index_test.mirror import Mirror, digest_of, manifest_path, read_manifest, write_manifest
 from shadow.index_test.mirror_worker import TITLES_RECORDED_A_DAY, MirrorWorker
-from shadow.index_test.spool import Offer, Receipt, Spool, SpooledInstance
+from shadow.index_test.spool import Offer, Receipt, Spool, SpooledInstance, instance_of
 from shadow.store.events import Audited, Event
 from shadow.store.queue import WorkQueue
 
@@ -183,7 +184,7 @@ def test_a_manifest_is_read_as_it_was_written_and_its_digest_can_be_recomputed(o
         one.sort("1.2.3", f"1.2.3.{number}")
     one.close("1.2.3")
     manifest = read_manifest(one.path("1.2.3"))
-    lines = sorted(f"{instance.sop_instance_uid} {instance.sha256}\n" for instance in manifest.instances)
+    lines = sorted(f"{instance.sop_instance_uid} {instance.digest}\n" for instance in manifest.instances)
     assert manifest.manifest_sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
     assert manifest.first_received_at == TRIAL_START + timedelta(minutes=1)
     assert manifest.closed_at == TRIAL_START + timedelta(minutes=2)
@@ -208,7 +209,7 @@ def test_the_digest_of_a_manifest_depends_on_every_instance_and_not_on_their_ord
     first, second = SpooledInstance("a", "1.2", "0a"), SpooledInstance("b", "1.3", "0b")
     assert digest_of([first, second]) == digest_of([second, first])
     assert digest_of([first, second]) != digest_of([first])
-    assert digest_of([first, second]) != digest_of([first, replace(second, sha256="0c")])
+    assert digest_of([first, second]) != digest_of([first, replace(second, digest="0c")])
 
 
 def test_what_was_acknowledged_but_not_sorted_is_sorted_after_a_restart(one: Bench) -> None:
@@ -317,7 +318,7 @@ def test_no_file_stops_the_mirror_and_its_neighbours_pass(one: Bench, name: str)
     assert isinstance(audit, Audited)
     assert (audit.action, audit.actor) == ("instance_quarantined", "mirror")
     assert audit.identifier == f"instance:{audit.object[:32]}"
-    assert audit.object == hashlib.sha256(quarantined.read_bytes()).hexdigest()
+    assert audit.object == f"b3-{blake3(quarantined.read_bytes()).hexdigest()}"
     reason = json.loads(quarantined.with_name(quarantined.name + ".reason.json").read_text())
     assert (reason["reason"], reason["calling_ae_title"]) == (audit.detail, ROUTER)
 
@@ -409,6 +410,35 @@ def test_an_ae_title_names_a_folder_directly_under_the_arrived_ones(tmp_path: Pa
         offer = Offer(title, CT, "1.2.3.1", EXPLICIT_LITTLE_ENDIAN)
         _, file = spool.receive(offer, memoryview(b"\0" * 8))
         assert spool.waiting() == [(title, file)]
+
+
+def test_an_instance_is_named_by_its_content(one: Bench) -> None:
+    instance = instance_of(one.receive(encoded("1.2.3", "1.2.3.1"), "1.2.3.1").file)
+    assert instance is not None
+    content = (one.spool.arrived_from(ROUTER) / instance.file).read_bytes()
+    assert instance.is_whole(content)
+    assert not instance.is_whole(content[:-1])
+    # The first of BLAKE3's official test vectors, and the SHA-256 of nothing (FIPS 180-4).
+    nothing = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+    assert SpooledInstance("", "1.2", f"b3-{nothing}").is_whole(b"")
+    earlier = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert SpooledInstance("", "1.2", earlier).is_whole(b"")
+    assert not SpooledInstance("", "1.2", f"b3-{earlier}").is_whole(b"")
+
+
+def test_what_an_earlier_version_received_and_closed_is_taken_up(one: Bench) -> None:
+    arrived = one.receive(encoded("1.2.3", "1.2.3.1"), "1.2.3.1").file
+    folder = one.spool.arrived_from(ROUTER)
+    digest = hashlib.sha256((folder / arrived).read_bytes()).hexdigest()
+    (folder / arrived).rename(folder / f"1.2.3.1~{digest}.dcm")
+    for arrival in one.restart():
+        one.mirror.sort(arrival)
+    one.close("1.2.3")
+    path = one.path("1.2.3")
+    path.write_text(path.read_text().replace('"digest"', '"sha256"'))
+    (instance,) = read_manifest(path).instances
+    assert instance == SpooledInstance(f"1.2.3.1~{digest}.dcm", "1.2.3.1", digest)
+    assert instance.is_whole((path.parent / instance.file).read_bytes())
 
 
 def test_an_empty_data_set_is_refused(one: Bench) -> None:

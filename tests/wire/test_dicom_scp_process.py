@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import signal
 import socket
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from blake3 import blake3
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
@@ -279,7 +279,7 @@ def assert_nothing_is_lost(mirror: MirrorProcess, routers: Sequence[RetryingRout
     for path in files:
         instance = instance_of(path.name)
         assert instance is not None
-        assert hashlib.sha256(path.read_bytes()).hexdigest() == instance.sha256
+        assert f"b3-{blake3(path.read_bytes()).hexdigest()}" == instance.digest
     manifests = [latest_manifest(mirror.home, study) for study in studies]
     listed = [one.sop_instance_uid for manifest in manifests for one in manifest.instances]
     assert sorted(listed) == sorted(stored)
