@@ -62,6 +62,10 @@ class Frame:
         """The first value of a numeric element, or None."""
         return self._holder(keyword).number(keyword)
 
+    def items(self, keyword: str) -> tuple[Instance, ...]:
+        """The items of a sequence; empty where absent."""
+        return self._holder(keyword).items(keyword)
+
 
 def frames_of(instances: Sequence[Instance]) -> list[Frame]:
     """Every image of these instances."""

@@ -16,14 +16,13 @@ import numpy as np
 from shadow.domain.errors import NotEvaluable
 from shadow.index_test.frames import Frame, frames_of
 from shadow.index_test.instance import Instance
-from shadow.index_test.pixels import Floats, intensities
+from shadow.index_test.pixels import Floats, modality_values
+from shadow.index_test.presentation import between_0_and_1, presented
 from shadow.index_test.series import SeriesVerdict, Verdict
-from shadow.index_test.sop_classes import MAMMOGRAMS, RADIOGRAPHS
+from shadow.index_test.sop_classes import FOR_PROCESSING, MAMMOGRAMS, RADIOGRAPHS
 from shadow.index_test.volume import Volume, resample_slices
 
 MAXIMUM_IMAGES = 64
-LOWEST_SHOWN, HIGHEST_SHOWN = 0.5, 99.5
-"""Percentiles that stand for black and white where an image has no window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,8 @@ def _refusal(frame: Frame, classes: frozenset[str]) -> Verdict | None:
         return Verdict.WRONG_SOP_CLASS
     if frame.text("BurnedInAnnotation").upper() == "YES":
         return Verdict.BURNED_IN
-    if frame.text("PresentationIntentType").upper() == "FOR PROCESSING":
+    for_processing = frame.text("PresentationIntentType").upper() == "FOR PROCESSING"
+    if for_processing or frame.text("SOPClassUID") in FOR_PROCESSING:
         return Verdict.FOR_PROCESSING
     # DERIVED is usual here: a radiograph for presentation is derived from the one for processing.
     if "SECONDARY" in (one.upper() for one in frame.texts("ImageType")[1:2]):
@@ -98,12 +98,7 @@ def _refusal(frame: Frame, classes: frozenset[str]) -> Verdict | None:
 
 def _image(frame: Frame, rows: int, columns: int, findings: list[str], *, breasts: bool) -> Floats:
     """One image within 0 and 1, upright as it came, dense tissue high."""
-    shown = _windowed(frame, intensities([frame])[0], findings)
-    interpretation = frame.text("PhotometricInterpretation").upper()
-    if interpretation not in ("MONOCHROME1", "MONOCHROME2"):
-        raise NotEvaluable("unsupported_pixel_format", "photometric interpretation")
-    if interpretation == "MONOCHROME1":
-        shown = 1 - shown
+    shown = presented(frame, modality_values(frame), findings)
     if breasts and _chest_wall_is_right(frame, shown, findings):
         shown = shown[:, ::-1]
     height, width = shown.shape
@@ -111,22 +106,7 @@ def _image(frame: Frame, rows: int, columns: int, findings: list[str], *, breast
     spacing = max(height * row_mm / rows, width * column_mm / columns)
     volume = Volume(np.ascontiguousarray(shown)[None], (row_mm, column_mm), (0.0,), (), 0.0)
     shown = resample_slices(volume, rows, columns, spacing, 0.0)[0]
-    return _between_0_and_1(shown)
-
-
-def _windowed(frame: Frame, values: Floats, findings: list[str]) -> Floats:
-    """The image through its first window (PS3.3 C.11.2.1.2), else between its own extreme percentiles."""
-    centre, width = frame.number("WindowCenter"), frame.number("WindowWidth")
-    if centre is None or width is None or width <= 0:
-        findings.append("no_window")
-        low, high = (float(one) for one in np.percentile(values, (LOWEST_SHOWN, HIGHEST_SHOWN)))
-        return _between_0_and_1((values - low) / max(high - low, 1e-6))
-    function = frame.text("VOILUTFunction").upper() or "LINEAR"
-    if function == "SIGMOID":
-        return _between_0_and_1(1.0 / (1.0 + np.exp(-4.0 * (values - centre) / width)))
-    if function == "LINEAR" and width > 1:
-        centre, width = centre - 0.5, width - 1
-    return _between_0_and_1((values - centre) / width + 0.5)
+    return between_0_and_1(shown)
 
 
 def _chest_wall_is_right(frame: Frame, shown: Floats, findings: list[str]) -> bool:
@@ -146,8 +126,3 @@ def _proportions(frame: Frame) -> tuple[float, float]:
         if len(values) == 2 and min(values) > 0:
             return values[0], values[1]
     return 1.0, 1.0
-
-
-def _between_0_and_1(values: Floats) -> Floats:
-    clipped: Floats = np.clip(values, 0.0, 1.0).astype(np.float32)
-    return clipped
