@@ -15,6 +15,7 @@ SHARED, PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsS
 MACROS = (
     "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence",
     "CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "FrameVOILUTSequence", "FrameAnatomySequence",
+    "FrameContentSequence", "CTReconstructionSequence", "CTAcquisitionDetailsSequence",
 )  # fmt: skip
 MAXIMUM_FRAMES = 20_000
 

@@ -9,6 +9,7 @@ So there is one form downstream, and de-identification has one engine for all fi
 from __future__ import annotations
 
 import io
+import math
 import struct
 import warnings
 import zlib
@@ -104,18 +105,20 @@ class Instance:
         return tuple(one.strip(" \0") for one in text.split("\\")) if text else ()
 
     def numbers(self, keyword: str) -> tuple[float, ...]:
-        """The values of a numeric element (DS, IS or binary); empty where absent, empty or not numeric."""
+        """The values of a numeric element (DS, IS or binary); empty where absent, empty, or not finite numbers."""
         element = self.elements.get(_tag(keyword))
         if element is None:
             return ()
         code = _BINARY.get(element.vr)
         if code is not None:
             count = (element.end - element.start) // struct.calcsize(code)
-            return tuple(map(float, struct.unpack_from(f"<{count}{code}", self.buffer, element.start)))
-        try:
-            return tuple(float(one) for one in self.texts(keyword) if one)
-        except ValueError:
-            return ()
+            values = tuple(map(float, struct.unpack_from(f"<{count}{code}", self.buffer, element.start)))
+        else:
+            try:
+                values = tuple(float(one) for one in self.texts(keyword) if one)
+            except ValueError:
+                return ()
+        return values if all(map(math.isfinite, values)) else ()
 
     def items(self, keyword: str) -> tuple[Instance, ...]:
         """The items of a sequence, each read like an instance; empty where absent."""

@@ -110,7 +110,7 @@ def _slices(instances: list[Instance], rules: SeriesChoice, grid: ModelInput, mo
         scaled = np.clip((volume.values - low) / max(high - low, 1e-6), 0.0, 1.0).astype(np.float32)
         volume, outside = replace(volume, values=scaled), 0.0
     slices = resample_slices(volume, grid.rows, grid.columns, grid.pixel_spacing_mm, outside)
-    return _Given(slices[:, None], chosen.series_key, chosen.verdicts, volume.findings)
+    return _Given(slices[:, None], chosen.series_key, chosen.verdicts, (*chosen.findings, *volume.findings))
 
 
 def summary_of_intensities(batch: Floats) -> tuple[float, ...]:
