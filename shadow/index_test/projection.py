@@ -1,8 +1,7 @@
 """Radiographs and mammograms to a model's grid: as a reader sees them, with air dark and laterality settled.
 
-The order is that of PS3.3 C.11: modality values, then the window of VOI, then the photometric interpretation.
-MONOCHROME1 is turned over, so that high means dense tissue in every image. Breasts lie with the chest wall at the
-left, whichever side they are of.
+Grey values are `presentation`'s, laterality is `orientation`'s: high means dense tissue in every image, and breasts
+lie with the chest wall at the left, whichever side they are of.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import numpy as np
 from shadow.domain.errors import NotEvaluable
 from shadow.index_test.frames import Frame, frames_of
 from shadow.index_test.instance import Instance
+from shadow.index_test.orientation import hung_mammogram, hung_radiograph
 from shadow.index_test.pixels import Floats, modality_values
 from shadow.index_test.presentation import between_0_and_1, presented
 from shadow.index_test.series import SeriesVerdict, Verdict
@@ -32,7 +32,8 @@ class Projections:
     Attributes:
         images: float32 (images, rows, columns), within 0 and 1.
         verdicts: every series'.
-        findings: stable codes: `no_window`, `orientation_by_content`, `images_left_out`.
+        findings: stable codes: `no_window`, `presentation_contradicts`, `orientation_by_content`, `reoriented`,
+            `images_left_out`.
     """
 
     images: Floats
@@ -97,26 +98,15 @@ def _refusal(frame: Frame, classes: frozenset[str]) -> Verdict | None:
 
 
 def _image(frame: Frame, rows: int, columns: int, findings: list[str], *, breasts: bool) -> Floats:
-    """One image within 0 and 1, upright as it came, dense tissue high."""
+    """One image within 0 and 1, as readers hang it, dense tissue high."""
     shown = presented(frame, modality_values(frame), findings)
-    if breasts and _chest_wall_is_right(frame, shown, findings):
-        shown = shown[:, ::-1]
+    hang = hung_mammogram if breasts else hung_radiograph
+    shown, (row_mm, column_mm) = hang(frame, shown, _proportions(frame), findings)
     height, width = shown.shape
-    row_mm, column_mm = _proportions(frame)
     spacing = max(height * row_mm / rows, width * column_mm / columns)
     volume = Volume(np.ascontiguousarray(shown)[None], (row_mm, column_mm), (0.0,), (), 0.0)
     shown = resample_slices(volume, rows, columns, spacing, 0.0)[0]
     return between_0_and_1(shown)
-
-
-def _chest_wall_is_right(frame: Frame, shown: Floats, findings: list[str]) -> bool:
-    """Whether columns run towards the back: Patient Orientation (0020,0020), else where the tissue is."""
-    along_rows = (frame.texts("PatientOrientation") or ("",))[0].upper()
-    if along_rows[:1] in ("A", "P"):
-        return along_rows[0] == "P"
-    findings.append("orientation_by_content")
-    half = shown.shape[1] // 2
-    return float(shown[:, -half:].mean()) > float(shown[:, :half].mean())
 
 
 def _proportions(frame: Frame) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from shadow.domain.errors import NotEvaluable
 from shadow.index_test.frames import Frame
 from shadow.index_test.geometry import check_spacing, distinct_places, same_geometry, tilt_degrees
+from shadow.index_test.orientation import hung_slices
 from shadow.index_test.pixels import Floats, hounsfield_units
 from shadow.index_test.series import slice_normal
 
@@ -34,6 +35,7 @@ class Volume:
         findings: stable codes of what is odd and does not forbid an answer.
         tilt_degrees: between the images' normal and the way the table moved, or what Gantry/Detector Tilt says where
             that is more.
+        directions: Image Orientation (Patient), along rows and along columns.
     """
 
     values: Floats
@@ -41,6 +43,7 @@ class Volume:
     positions_mm: tuple[float, ...]
     findings: tuple[str, ...]
     tilt_degrees: float
+    directions: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def build_volume(
@@ -77,12 +80,33 @@ def build_volume(
         findings.append("mixed_slice_thickness")
     ordered = [kept[index] for index in distinct]
     row_mm, column_mm = ordered[0].numbers("PixelSpacing")[:2]
+    directions = ordered[0].numbers("ImageOrientationPatient")
     return Volume(
         values=measure(ordered),
         pixel_spacing_mm=(row_mm, column_mm),
         positions_mm=tuple(float(one) for one in along[distinct]),
         findings=tuple(findings),
         tilt_degrees=tilt,
+        directions=directions,
+    )
+
+
+def as_hung(volume: Volume) -> Volume:
+    """An axial volume with the patient's left at the viewer's right, the front up and the feet first.
+
+    A prone patient's slices are turned, mirrored ones mirrored back; both are a finding, `reoriented`.
+    """
+    directions = np.array(volume.directions).reshape(2, 3)
+    values, spacing, moved, downwards = hung_slices(volume.values, volume.pixel_spacing_mm, directions)
+    if not moved:
+        return volume
+    positions = tuple(-one for one in volume.positions_mm[::-1]) if downwards else volume.positions_mm
+    return replace(
+        volume,
+        values=np.ascontiguousarray(values),
+        pixel_spacing_mm=spacing,
+        positions_mm=positions,
+        findings=(*volume.findings, "reoriented"),
     )
 
 
