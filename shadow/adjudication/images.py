@@ -34,8 +34,8 @@ class ShownSeries:
 
     Attributes:
         number: Series Number (0020,0011); 0 without one.
-        values: int16 (images, rows, columns), little endian: Hounsfield units for CT, else what a VOI LUT makes of them,
-            else modality values, those of 16 bits without a sign moved down by 32768.
+        values: int16 (images, rows, columns), little endian: Hounsfield units for CT, what a VOI LUT makes of them, or
+            modality values, those of 16 bits without a sign moved down by 32768.
         pixel_spacing_mm: between rows, between columns; 1, 1 where unknown.
         centre, width: the window to begin with. inverted: low values are bright (MONOCHROME1).
         hounsfield: whether windows of CT mean anything.

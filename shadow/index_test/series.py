@@ -38,6 +38,7 @@ class Verdict(StrEnum):
     TOO_THICK = "too_thick"
     FOR_PROCESSING = "for_processing"
     TOO_COARSE = "too_coarse"
+    TOO_FINE = "too_fine"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ from shadow.index_test.volume import Volume, resample_slices
 
 COARSEST = 1.1
 """A level may have pixels so many times as large as wanted, and no larger."""
+FINEST = 1 / 32
+"""A level may have pixels so many times as large, and no smaller: one tile would take a gigabyte."""
 GLASS = 0.86
 """A tile whose darkest channel is brighter than this on average is glass."""
 MAXIMUM_TILES = 4096
@@ -104,6 +106,8 @@ def cut_tiles(instances: Sequence[Instance], rows: int, columns: int, pixel_spac
         if not isinstance(found, Verdict):
             if max(found.spacing_mm) > COARSEST * pixel_spacing_mm:
                 refusal = Verdict.TOO_COARSE
+            elif min(found.spacing_mm) < FINEST * pixel_spacing_mm:
+                refusal = Verdict.TOO_FINE
             else:
                 levels.append(found)
         verdicts.append((instance, refusal or Verdict.NOT_PREFERRED))

@@ -139,10 +139,10 @@ class _Band:
 
 @lru_cache(maxsize=64)
 def _area_band(source: int, source_mm: float, target: int, target_mm: float) -> _Band:
-    """Both grids are centred on the same point."""
+    """Both grids are centred on the same point. No more is covered than the source has, however small its pixels."""
     start = (np.arange(target) - target / 2) * target_mm
-    first = np.floor(start / source_mm + source / 2).astype(np.intp)
-    covered = first + np.arange(math.ceil(target_mm / source_mm) + 1)[:, None]
+    first = np.floor(np.clip(start / source_mm + source / 2, -1, source)).astype(np.intp)
+    covered = first + np.arange(min(math.ceil(target_mm / source_mm), source) + 1)[:, None]
     left = (covered - source / 2) * source_mm
     overlap = np.minimum(start + target_mm, left + source_mm) - np.maximum(start, left)
     inside = (covered >= 0) & (covered < source)

@@ -119,6 +119,12 @@ def test_every_view_is_given_and_what_is_for_processing_is_not(tmp_path: Path) -
         prepared(tmp_path, [raw], InputKind.RADIOGRAPHS)
 
 
+@pytest.mark.parametrize("spacing", [["1000000", "0.000001"], ["0.000001", "1000000"]])
+def test_pixels_of_impossible_size_cost_no_memory(tmp_path: Path, spacing: list[str]) -> None:
+    image = radiograph(left_bright(), ImagerPixelSpacing=spacing)
+    assert prepared(tmp_path, [image], InputKind.RADIOGRAPHS).slices.max() < 0.01, "thinner than a pixel of the grid"
+
+
 def mammogram(pixels: np.ndarray, **changes: object) -> Dataset:
     return radiograph(pixels, SOPClassUID="1.2.840.10008.5.1.4.1.1.1.2", Modality="MG", **changes)
 
@@ -264,6 +270,8 @@ def test_the_level_is_the_coarsest_of_those_that_are_fine_enough(tmp_path: Path)
     np.testing.assert_allclose(found.slices.mean(axis=(0, 2, 3)) * 255, TISSUE_TILE[0, 0], atol=3)
     with pytest.raises(NotEvaluable, match="too_coarse"):
         prepared(tmp_path, levels[2:], InputKind.SLIDE_TILES, rows=16, columns=16, spacing=0.002)
+    with pytest.raises(NotEvaluable, match="too_fine"):
+        prepared(tmp_path, levels[:1], InputKind.SLIDE_TILES, rows=16, columns=16, spacing=0.01)
 
 
 def test_every_slide_of_a_study_is_given_from_a_level_of_its_own(tmp_path: Path) -> None:

@@ -330,6 +330,21 @@ def test_pixels_are_those_that_pydicom_reads() -> None:
     assert np.array_equal(hounsfield_units([framed(Path(path).read_bytes())])[0], expected)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "MR_small_bigendian.dcm",
+        "MR_small_expb.dcm", "MR_small_implicit.dcm", "MR_small_padded.dcm",
+    ],
+)  # fmt: skip
+def test_every_encoding_of_one_real_image_gives_the_same_values(name: str) -> None:
+    path, reference = get_testdata_file(name), get_testdata_file("MR_small.dcm")
+    assert path
+    assert reference
+    plain = np.frombuffer(pydicom.dcmread(reference).PixelData, "<i2").reshape(64, 64)
+    assert np.array_equal(intensities([framed(Path(path).read_bytes())])[0], plain)
+
+
 def volume_of(array: np.ndarray, spacing: tuple[float, float]) -> Volume:
     return Volume(array.astype(np.float32), spacing, tuple(float(one) for one in range(len(array))), (), 0.0)
 
