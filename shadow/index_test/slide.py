@@ -62,20 +62,23 @@ class _Level:
     places: dict[tuple[int, int], int]
     decoded: OrderedDict[int, np.ndarray] = field(default_factory=OrderedDict)
 
-    def region(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """uint8 (height, width, 3); white beyond the slide and where the level has no tile."""
-        result = np.full((height, width, 3), 255, np.uint8)
+    def region(self, top: int, left: int, height: int, width: int) -> np.ndarray | None:
+        """uint8 (height, width, 3); white beyond the slide and where the level has no tile; None where it has none."""
         bottom, right = min(top + height, self.rows), min(left + width, self.columns)
-        for tile_row in range(top // self.tile_rows, -(-bottom // self.tile_rows)):
-            for tile_column in range(left // self.tile_columns, -(-right // self.tile_columns)):
-                frame = self.places.get((tile_row, tile_column))
-                if frame is None:
-                    continue
-                tile = self._frame(frame)
-                y, x = tile_row * self.tile_rows, tile_column * self.tile_columns
-                y0, y1 = max(top, y), min(bottom, y + self.tile_rows)
-                x0, x1 = max(left, x), min(right, x + self.tile_columns)
-                result[y0 - top : y1 - top, x0 - left : x1 - left] = tile[y0 - y : y1 - y, x0 - x : x1 - x]
+        frames = [
+            (tile_row * self.tile_rows, tile_column * self.tile_columns, frame)
+            for tile_row in range(top // self.tile_rows, -(-bottom // self.tile_rows))
+            for tile_column in range(left // self.tile_columns, -(-right // self.tile_columns))
+            if (frame := self.places.get((tile_row, tile_column))) is not None
+        ]
+        if not frames:
+            return None
+        result = np.full((height, width, 3), 255, np.uint8)
+        for y, x, frame in frames:
+            tile = self._frame(frame)
+            y0, y1 = max(top, y), min(bottom, y + self.tile_rows)
+            x0, x1 = max(left, x), min(right, x + self.tile_columns)
+            result[y0 - top : y1 - top, x0 - left : x1 - left] = tile[y0 - y : y1 - y, x0 - x : x1 - x]
         return result
 
     def _frame(self, index: int) -> np.ndarray:
@@ -225,7 +228,7 @@ def _tissue(level: _Level, rows: int, columns: int, pixel_spacing_mm: float) -> 
     for top in range(0, level.rows, height):
         for left in range(0, level.columns, width):
             region = level.region(top, left, height, width)
-            if float(region.min(axis=2).mean()) > GLASS * 255:
+            if region is None or float(region.min(axis=2).mean()) > GLASS * 255:
                 continue
             channels: Floats = np.moveaxis(region, 2, 0).astype(np.float32) / np.float32(255)
             volume = Volume(channels, (row_mm, column_mm), (0.0, 0.0, 0.0), (), 0.0)
