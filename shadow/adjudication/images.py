@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,15 @@ from shadow.domain.errors import NotEvaluable, UnreadableInstance
 from shadow.index_test.copies import SUFFIX, digest_of_copies
 from shadow.index_test.frames import Frame, frames_of
 from shadow.index_test.instance import Instance, read_instance
-from shadow.index_test.pixels import Floats, hounsfield_units, intensities
+from shadow.index_test.pixels import Floats, hounsfield_units, intensities, modality_values
+from shadow.index_test.presentation import presented
 from shadow.index_test.series import slice_normal
 
 Stack = npt.NDArray[np.int16]
 _BRAIN = (40.0, 80.0)
 _LOWEST, _HIGHEST = 1.0, 99.0
+_WHITE = 4095
+_HALF = 1 << 15
 
 
 class ImagesMissing(Exception):
@@ -31,7 +34,8 @@ class ShownSeries:
 
     Attributes:
         number: Series Number (0020,0011); 0 without one.
-        values: int16 (images, rows, columns), little endian: Hounsfield units for CT, else modality values.
+        values: int16 (images, rows, columns), little endian: Hounsfield units for CT, what a VOI LUT makes of them, or
+            modality values, those of 16 bits without a sign moved down by 32768.
         pixel_spacing_mm: between rows, between columns; 1, 1 where unknown.
         centre, width: the window to begin with. inverted: low values are bright (MONOCHROME1).
         hounsfield: whether windows of CT mean anything.
@@ -102,7 +106,7 @@ def _stack(frames: Sequence[Frame]) -> tuple[ShownSeries | None, int]:
     """A series as one stack, and how many of its images cannot be shown."""
     ordered = _in_order(frames)
     first = ordered[0]
-    measure = hounsfield_units if first.text("Modality") == "CT" else intensities
+    measure = _measure(first)
     kept: list[Floats] = []
     for frame in ordered:
         try:
@@ -113,7 +117,11 @@ def _stack(frames: Sequence[Frame]) -> tuple[ShownSeries | None, int]:
         return None, len(frames)
     values = np.stack(kept)
     hounsfield = measure is hounsfield_units
-    centre, width = _window(first, values, hounsfield=hounsfield)
+    tabled = measure is _through_table
+    centre, width = (_WHITE / 2, float(_WHITE)) if tabled else _window(first, values, hounsfield=hounsfield)
+    if values.max() > np.iinfo(np.int16).max:
+        # 16 bits without a sign, moved into what is sent; the window goes along.
+        values, centre = values - _HALF, centre - _HALF
     spacing = first.numbers("PixelSpacing")[:2] or first.numbers("ImagerPixelSpacing")[:2]
     row_mm, column_mm = spacing if len(spacing) == 2 and min(spacing) > 0 else (1.0, 1.0)
     return (
@@ -123,11 +131,26 @@ def _stack(frames: Sequence[Frame]) -> tuple[ShownSeries | None, int]:
             pixel_spacing_mm=(row_mm, column_mm),
             centre=centre,
             width=width,
-            inverted=first.text("PhotometricInterpretation") == "MONOCHROME1",
+            inverted=not tabled and first.text("PhotometricInterpretation") == "MONOCHROME1",
             hounsfield=hounsfield,
         ),
         len(frames) - len(kept),
     )
+
+
+def _measure(frame: Frame) -> Callable[[Sequence[Frame]], Floats]:
+    """What the values of a series are: Hounsfield units of CT, what a VOI LUT makes of them, or modality values."""
+    if frame.text("Modality") == "CT":
+        return hounsfield_units
+    return _through_table if frame.items("VOILUTSequence") else intensities
+
+
+def _through_table(frames: Sequence[Frame]) -> Floats:
+    """Images (images, rows, columns) as their VOI LUT shows them, 0 to 4095, whatever the photometric interpretation.
+
+    A reader's window cannot say what a table says.
+    """
+    return np.stack([presented(frame, modality_values(frame), []) * np.float32(_WHITE) for frame in frames])
 
 
 def _in_order(frames: Sequence[Frame]) -> list[Frame]:

@@ -32,6 +32,9 @@ def main() -> None:
     import numpy as np
     from pydicom.pixels.utils import pixel_array
 
+    from shadow.index_test import jpeg_extended
+
+    jpeg_extended.register()
     content = b""
     while kind := requests.read(1):
         (number,) = NUMBER.unpack(requests.read(NUMBER.size))

@@ -35,6 +35,7 @@ from shadow.index_test.deidentify_values import (
     safe_private_value,
 )
 from shadow.index_test.instance import Element, Instance, explicit_little_endian, read_instance
+from shadow.index_test.lookup_table import entry_bytes
 from shadow.index_test.sop_classes import IMAGE_CLASSES
 
 METHOD_CODES = (
@@ -48,6 +49,7 @@ METHOD_CODES = (
 """PS3.16 CID 7050, for De-identification Method Code Sequence (0012,0064)."""
 
 IMPLEMENTATION_CLASS_UID = "2.25.205319418305871934071940375218364710911"
+_DESCRIPTOR = struct.Struct("<HHH")
 _WIDE_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 
 
@@ -136,6 +138,8 @@ def _data_set(
             encoded = None if nested else _pixels(instance, element)
         elif rule.action is Action.CODE:
             encoded = _code_element(element, coded)
+        elif rule.action is Action.TABLE:
+            encoded = _lookup_table(instance, elements, element)
         elif nested and rule.action in (Action.PATIENT, Action.ACCESSION):
             encoded = None
         else:
@@ -190,6 +194,17 @@ def _code_element(element: Element, coded: tuple[bytes, bytes] | None) -> bytes 
         return None
     code, scheme = coded
     return _encode(element.tag, element.vr, scheme if element.tag == 0x00080102 else code)
+
+
+def _lookup_table(instance: Instance, elements: list[Element], data: Element) -> bytes:
+    """LUT Data (0028,3006) as it is; empty where its length is not that of LUT Descriptor (0028,3002) beside it."""
+    descriptor = next((one for one in elements if one.tag == 0x00283002), None)
+    kept = b""
+    if descriptor is not None and descriptor.end - descriptor.start == _DESCRIPTOR.size:
+        count, _, bits = _DESCRIPTOR.unpack_from(instance.buffer, descriptor.start)
+        if entry_bytes(count, bits, data.end - data.start) is not None:
+            kept = instance.buffer[data.start : data.end]
+    return _encode(data.tag, data.vr, kept)
 
 
 def _sequence(instance: Instance, element: Element, context: DeidentificationContext) -> bytes | None:

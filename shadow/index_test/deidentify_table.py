@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import StrEnum
 from types import MappingProxyType
 
-VERSION = "2"
+VERSION = "3"
 
 
 class Action(StrEnum):
@@ -30,6 +30,7 @@ class Action(StrEnum):
     CODE = "code"  # code and scheme of a public coding scheme stay; the meaning repeats the code
     OFFSET = "offset"  # +hhmm or -hhmm, else emptied
     RECURSE = "recurse"  # [SQ] each item goes through this table from the top
+    TABLE = "table"  # a lookup table, where its length is that of the descriptor beside it, else emptied
     PIXELS = "pixels"  # the bytes as they are, without what stands beyond the last pixel
 
 
@@ -120,6 +121,7 @@ BY_KEYWORD: MappingProxyType[str, Action] = MappingProxyType(
         "AccessionNumber": Action.ACCESSION,
         "PatientAge": Action.AGE,
         "TimezoneOffsetFromUTC": Action.OFFSET,
+        "LUTData": Action.TABLE,
         "PixelData": Action.PIXELS,
     }
 )

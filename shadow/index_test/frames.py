@@ -15,6 +15,7 @@ SHARED, PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsS
 MACROS = (
     "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence",
     "CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "FrameVOILUTSequence", "FrameAnatomySequence",
+    "FrameContentSequence", "CTReconstructionSequence", "CTAcquisitionDetailsSequence",
 )  # fmt: skip
 MAXIMUM_FRAMES = 20_000
 
@@ -61,6 +62,10 @@ class Frame:
     def number(self, keyword: str) -> float | None:
         """The first value of a numeric element, or None."""
         return self._holder(keyword).number(keyword)
+
+    def items(self, keyword: str) -> tuple[Instance, ...]:
+        """The items of a sequence; empty where absent."""
+        return self._holder(keyword).items(keyword)
 
 
 def frames_of(instances: Sequence[Instance]) -> list[Frame]:

@@ -9,6 +9,7 @@ So there is one form downstream, and de-identification has one engine for all fi
 from __future__ import annotations
 
 import io
+import math
 import struct
 import warnings
 import zlib
@@ -28,6 +29,7 @@ from shadow.index_test.deidentify_table import SAFE_PRIVATE
 
 MAXIMUM_DEPTH = 16
 PIXEL_DATA = 0x7FE00010
+LUT_DATA = 0x00283006
 _PREAMBLE = 132
 EXPLICIT_LONG_VRS = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
@@ -103,18 +105,20 @@ class Instance:
         return tuple(one.strip(" \0") for one in text.split("\\")) if text else ()
 
     def numbers(self, keyword: str) -> tuple[float, ...]:
-        """The values of a numeric element (DS, IS or binary); empty where absent, empty or not numeric."""
+        """The values of a numeric element (DS, IS or binary); empty where absent, empty, or not finite numbers."""
         element = self.elements.get(_tag(keyword))
         if element is None:
             return ()
         code = _BINARY.get(element.vr)
         if code is not None:
             count = (element.end - element.start) // struct.calcsize(code)
-            return tuple(map(float, struct.unpack_from(f"<{count}{code}", self.buffer, element.start)))
-        try:
-            return tuple(float(one) for one in self.texts(keyword) if one)
-        except ValueError:
-            return ()
+            values = tuple(map(float, struct.unpack_from(f"<{count}{code}", self.buffer, element.start)))
+        else:
+            try:
+                values = tuple(float(one) for one in self.texts(keyword) if one)
+            except ValueError:
+                return ()
+        return values if all(map(math.isfinite, values)) else ()
 
     def items(self, keyword: str) -> tuple[Instance, ...]:
         """The items of a sequence, each read like an instance; empty where absent."""
@@ -291,11 +295,19 @@ def explicit_little_endian(dataset: pydicom.FileDataset | pydicom.Dataset) -> by
     """The data set as a PS3.10 file in explicit VR little endian; compressed pixel data stay as they are."""
     uid = UID(str(dataset.file_meta.TransferSyntaxUID))
     bits = dataset.get("BitsAllocated")
-    if not uid.is_little_endian and bits in (16, 32) and "PixelData" in dataset:
-        # pydicom turns every other value when it writes, but not the pixels.
-        dataset.PixelData = np.frombuffer(dataset.PixelData, f">u{bits // 8}").astype(f"<u{bits // 8}").tobytes()
+    if not uid.is_little_endian:
+        # pydicom turns every other value when it writes, but not those of OW: pixels and lookup tables.
+        dataset.walk(_turn_table)
+        if bits in (16, 32) and "PixelData" in dataset:
+            dataset.PixelData = np.frombuffer(dataset.PixelData, f">u{bits // 8}").astype(f"<u{bits // 8}").tobytes()
     if not uid.is_encapsulated:
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     written = io.BytesIO()
     pydicom.dcmwrite(written, dataset, implicit_vr=False, little_endian=True, force_encoding=True)
     return written.getvalue()
+
+
+def _turn_table(_: pydicom.Dataset, element: pydicom.DataElement) -> None:
+    """LUT Data (0028,3006) of VR OW from big to little endian."""
+    if element.tag == LUT_DATA and element.VR == "OW" and element.value:
+        element.value = np.frombuffer(element.value, ">u2").astype("<u2").tobytes()

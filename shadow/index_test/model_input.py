@@ -15,7 +15,7 @@ from shadow.index_test.pixels import Floats, hounsfield_units, intensities
 from shadow.index_test.projection import choose_projections
 from shadow.index_test.series import SeriesVerdict, Verdict, choose_series
 from shadow.index_test.slide import cut_tiles
-from shadow.index_test.volume import build_volume, resample_slices
+from shadow.index_test.volume import as_hung, build_volume, resample_slices
 from shadow.protocol.trial import SeriesChoice
 
 LOWEST_TISSUE_HU = -200.0
@@ -105,12 +105,14 @@ def _slices(instances: list[Instance], rules: SeriesChoice, grid: ModelInput, mo
     if most is not None and volume.tilt_degrees > most:
         raise NotEvaluable("gantry_tilt", f"{volume.tilt_degrees:.1f} degrees, at most {most:g}")
     outside = grid.outside_hu
-    if not is_ct:
+    if is_ct:
+        volume = as_hung(volume)
+    else:
         low, high = (float(one) for one in np.percentile(volume.values, (LOWEST_SHOWN, HIGHEST_SHOWN)))
         scaled = np.clip((volume.values - low) / max(high - low, 1e-6), 0.0, 1.0).astype(np.float32)
         volume, outside = replace(volume, values=scaled), 0.0
     slices = resample_slices(volume, grid.rows, grid.columns, grid.pixel_spacing_mm, outside)
-    return _Given(slices[:, None], chosen.series_key, chosen.verdicts, volume.findings)
+    return _Given(slices[:, None], chosen.series_key, chosen.verdicts, (*chosen.findings, *volume.findings))
 
 
 def summary_of_intensities(batch: Floats) -> tuple[float, ...]:

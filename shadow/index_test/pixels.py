@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,26 @@ from pydicom.uid import UID
 from shadow.domain.errors import NotEvaluable
 from shadow.index_test.decoder import WORKERS, pool
 from shadow.index_test.frames import Frame
+from shadow.index_test.lookup_table import read_lookup_table
 
 AIR_HU = -1024.0
 
 Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ModalityValues:
+    """One image after its modality transformation (PS3.3 C.11.1).
+
+    Attributes:
+        values: float32 (rows, columns).
+        padding: bool (rows, columns); None where the image names no padding.
+        signed: whether values may be negative by the header.
+    """
+
+    values: Floats
+    padding: npt.NDArray[np.bool_] | None
+    signed: bool
 
 
 def hounsfield_units(slices: Sequence[Frame]) -> Floats:
@@ -32,14 +49,34 @@ def hounsfield_units(slices: Sequence[Frame]) -> Floats:
 
 
 def intensities(frames: Sequence[Frame]) -> Floats:
-    """float32 (images, rows, columns): modality values, with slope 1 and intercept 0 where an image gives none.
-
-    Padding becomes the lowest value of its image.
+    """float32 (images, rows, columns): modality values; padding becomes the lowest value of its image.
 
     Raises:
-        NotEvaluable: `unsupported_pixel_format` or `unreadable_pixel_data`.
+        NotEvaluable: as `modality_values`.
     """
     return np.stack(_each(_intensities, frames))
+
+
+def modality_values(frame: Frame) -> ModalityValues:
+    """An image through its Modality LUT, else its slope and intercept, else as it is stored.
+
+    Raises:
+        NotEvaluable: `malformed_lookup_table`, `unsupported_pixel_format` or `unreadable_pixel_data`.
+    """
+    values, padding = _values(frame)
+    signed = frame.number("PixelRepresentation") == 1
+    tables = frame.items("ModalityLUTSequence")
+    if tables:
+        return ModalityValues(read_lookup_table(tables[0], signed=signed).looked_up(values), padding, False)
+    slope, intercept = frame.number("RescaleSlope"), frame.number("RescaleIntercept")
+    if slope == 0:
+        raise NotEvaluable("unsupported_pixel_format", "rescale slope 0")
+    rescaled = values.astype(np.float32)
+    if slope is not None:
+        rescaled *= np.float32(slope)
+    if intercept is not None:
+        rescaled += np.float32(intercept)
+    return ModalityValues(rescaled, padding, signed or (intercept is not None and intercept < 0))
 
 
 def _each(measure: Callable[[Frame], Floats], frames: Sequence[Frame]) -> list[Floats]:
@@ -51,9 +88,8 @@ def _each(measure: Callable[[Frame], Floats], frames: Sequence[Frame]) -> list[F
 
 
 def _intensities(frame: Frame) -> Floats:
-    slope, intercept = frame.number("RescaleSlope"), frame.number("RescaleIntercept")
-    values, padded = _values(frame)
-    result = values.astype(np.float32) * np.float32(slope or 1.0) + np.float32(intercept or 0.0)
+    modality = modality_values(frame)
+    result, padded = modality.values, modality.padding
     if padded is not None and padded.any() and not padded.all():
         result[padded] = result[~padded].min()
     return result

@@ -1,8 +1,7 @@
 """Radiographs and mammograms to a model's grid: as a reader sees them, with air dark and laterality settled.
 
-The order is that of PS3.3 C.11: modality values, then the window of VOI, then the photometric interpretation.
-MONOCHROME1 is turned over, so that high means dense tissue in every image. Breasts lie with the chest wall at the
-left, whichever side they are of.
+Grey values are `presentation`'s, laterality is `orientation`'s: high means dense tissue in every image, and breasts
+lie with the chest wall at the left, whichever side they are of.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ import numpy as np
 from shadow.domain.errors import NotEvaluable
 from shadow.index_test.frames import Frame, frames_of
 from shadow.index_test.instance import Instance
-from shadow.index_test.pixels import Floats, intensities
+from shadow.index_test.orientation import hung_mammogram, hung_radiograph
+from shadow.index_test.pixels import Floats, modality_values
+from shadow.index_test.presentation import between_0_and_1, presented
 from shadow.index_test.series import SeriesVerdict, Verdict
-from shadow.index_test.sop_classes import MAMMOGRAMS, RADIOGRAPHS
+from shadow.index_test.sop_classes import FOR_PROCESSING, MAMMOGRAMS, RADIOGRAPHS
 from shadow.index_test.volume import Volume, resample_slices
 
 MAXIMUM_IMAGES = 64
-LOWEST_SHOWN, HIGHEST_SHOWN = 0.5, 99.5
-"""Percentiles that stand for black and white where an image has no window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,8 @@ class Projections:
     Attributes:
         images: float32 (images, rows, columns), within 0 and 1.
         verdicts: every series'.
-        findings: stable codes: `no_window`, `orientation_by_content`, `images_left_out`.
+        findings: stable codes: `no_window`, `presentation_contradicts`, `orientation_by_content`, `reoriented`,
+            `images_left_out`.
     """
 
     images: Floats
@@ -88,7 +88,8 @@ def _refusal(frame: Frame, classes: frozenset[str]) -> Verdict | None:
         return Verdict.WRONG_SOP_CLASS
     if frame.text("BurnedInAnnotation").upper() == "YES":
         return Verdict.BURNED_IN
-    if frame.text("PresentationIntentType").upper() == "FOR PROCESSING":
+    for_processing = frame.text("PresentationIntentType").upper() == "FOR PROCESSING"
+    if for_processing or frame.text("SOPClassUID") in FOR_PROCESSING:
         return Verdict.FOR_PROCESSING
     # DERIVED is usual here: a radiograph for presentation is derived from the one for processing.
     if "SECONDARY" in (one.upper() for one in frame.texts("ImageType")[1:2]):
@@ -97,46 +98,15 @@ def _refusal(frame: Frame, classes: frozenset[str]) -> Verdict | None:
 
 
 def _image(frame: Frame, rows: int, columns: int, findings: list[str], *, breasts: bool) -> Floats:
-    """One image within 0 and 1, upright as it came, dense tissue high."""
-    shown = _windowed(frame, intensities([frame])[0], findings)
-    interpretation = frame.text("PhotometricInterpretation").upper()
-    if interpretation not in ("MONOCHROME1", "MONOCHROME2"):
-        raise NotEvaluable("unsupported_pixel_format", "photometric interpretation")
-    if interpretation == "MONOCHROME1":
-        shown = 1 - shown
-    if breasts and _chest_wall_is_right(frame, shown, findings):
-        shown = shown[:, ::-1]
+    """One image within 0 and 1, as readers hang it, dense tissue high."""
+    shown = presented(frame, modality_values(frame), findings)
+    hang = hung_mammogram if breasts else hung_radiograph
+    shown, (row_mm, column_mm) = hang(frame, shown, _proportions(frame), findings)
     height, width = shown.shape
-    row_mm, column_mm = _proportions(frame)
     spacing = max(height * row_mm / rows, width * column_mm / columns)
     volume = Volume(np.ascontiguousarray(shown)[None], (row_mm, column_mm), (0.0,), (), 0.0)
     shown = resample_slices(volume, rows, columns, spacing, 0.0)[0]
-    return _between_0_and_1(shown)
-
-
-def _windowed(frame: Frame, values: Floats, findings: list[str]) -> Floats:
-    """The image through its first window (PS3.3 C.11.2.1.2), else between its own extreme percentiles."""
-    centre, width = frame.number("WindowCenter"), frame.number("WindowWidth")
-    if centre is None or width is None or width <= 0:
-        findings.append("no_window")
-        low, high = (float(one) for one in np.percentile(values, (LOWEST_SHOWN, HIGHEST_SHOWN)))
-        return _between_0_and_1((values - low) / max(high - low, 1e-6))
-    function = frame.text("VOILUTFunction").upper() or "LINEAR"
-    if function == "SIGMOID":
-        return _between_0_and_1(1.0 / (1.0 + np.exp(-4.0 * (values - centre) / width)))
-    if function == "LINEAR" and width > 1:
-        centre, width = centre - 0.5, width - 1
-    return _between_0_and_1((values - centre) / width + 0.5)
-
-
-def _chest_wall_is_right(frame: Frame, shown: Floats, findings: list[str]) -> bool:
-    """Whether columns run towards the back: Patient Orientation (0020,0020), else where the tissue is."""
-    along_rows = (frame.texts("PatientOrientation") or ("",))[0].upper()
-    if along_rows[:1] in ("A", "P"):
-        return along_rows[0] == "P"
-    findings.append("orientation_by_content")
-    half = shown.shape[1] // 2
-    return float(shown[:, -half:].mean()) > float(shown[:, :half].mean())
+    return between_0_and_1(shown)
 
 
 def _proportions(frame: Frame) -> tuple[float, float]:
@@ -146,8 +116,3 @@ def _proportions(frame: Frame) -> tuple[float, float]:
         if len(values) == 2 and min(values) > 0:
             return values[0], values[1]
     return 1.0, 1.0
-
-
-def _between_0_and_1(values: Floats) -> Floats:
-    clipped: Floats = np.clip(values, 0.0, 1.0).astype(np.float32)
-    return clipped

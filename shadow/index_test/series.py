@@ -38,6 +38,7 @@ class Verdict(StrEnum):
     TOO_THICK = "too_thick"
     FOR_PROCESSING = "for_processing"
     TOO_COARSE = "too_coarse"
+    TOO_FINE = "too_fine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,16 @@ class SeriesVerdict:
 
 @dataclass(frozen=True, slots=True)
 class ChosenSeries:
-    """The series that feeds the model, and every series' verdict, the chosen one's too."""
+    """The series that feeds the model, and every series' verdict, the chosen one's too.
+
+    Attributes:
+        findings: what of the chosen series was left out: `localizer_left_out`, `derived_left_out` and the like.
+    """
 
     series_key: str
     slices: tuple[Frame, ...]
     verdicts: tuple[SeriesVerdict, ...]
+    findings: tuple[str, ...] = ()
 
 
 def choose_series(instances: Sequence[Instance], rules: SeriesChoice, modality: str = "CT") -> ChosenSeries:
@@ -106,7 +112,9 @@ def choose_series(instances: Sequence[Instance], rules: SeriesChoice, modality: 
         )
         for one, _ in judged.values()
     )  # fmt: skip
-    return ChosenSeries(best, tuple(judged[best][1]), verdicts)
+    refusals = {_refusal(frame, modality) for frame in frames_of(by_series[best])} - {None}
+    findings = tuple(sorted(f"{refusal}_left_out" for refusal in refusals))
+    return ChosenSeries(best, tuple(judged[best][1]), verdicts, findings)
 
 
 def _preference(series: SeriesVerdict, rules: SeriesChoice) -> tuple[int, float, int, int, str]:

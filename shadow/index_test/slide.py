@@ -22,19 +22,23 @@ from shadow.index_test.volume import Volume, resample_slices
 
 COARSEST = 1.1
 """A level may have pixels so many times as large as wanted, and no larger."""
+FINEST = 1 / 32
+"""A level may have pixels so many times as large, and no smaller: one tile would take a gigabyte."""
 GLASS = 0.86
 """A tile whose darkest channel is brighter than this on average is glass."""
 MAXIMUM_TILES = 4096
+MAXIMUM_GRID = 1 << 20
+"""Places for tiles that a level may have; more is no slide but a header that lies."""
 FRAMES_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """A slide as one input.
+    """A study's slides as one input.
 
     Attributes:
         tiles: float32 (tiles, 3, rows, columns), red, green and blue within 0 and 1.
-        series_key: of the level.
+        series_key: of the first slide's level.
         verdicts: every level's.
         findings: `tiles_left_out` where there was more tissue than the model is given.
     """
@@ -58,20 +62,23 @@ class _Level:
     places: dict[tuple[int, int], int]
     decoded: OrderedDict[int, np.ndarray] = field(default_factory=OrderedDict)
 
-    def region(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """uint8 (height, width, 3); white beyond the slide and where the level has no tile."""
-        result = np.full((height, width, 3), 255, np.uint8)
+    def region(self, top: int, left: int, height: int, width: int) -> np.ndarray | None:
+        """uint8 (height, width, 3); white beyond the slide and where the level has no tile; None where it has none."""
         bottom, right = min(top + height, self.rows), min(left + width, self.columns)
-        for tile_row in range(top // self.tile_rows, -(-bottom // self.tile_rows)):
-            for tile_column in range(left // self.tile_columns, -(-right // self.tile_columns)):
-                frame = self.places.get((tile_row, tile_column))
-                if frame is None:
-                    continue
-                tile = self._frame(frame)
-                y, x = tile_row * self.tile_rows, tile_column * self.tile_columns
-                y0, y1 = max(top, y), min(bottom, y + self.tile_rows)
-                x0, x1 = max(left, x), min(right, x + self.tile_columns)
-                result[y0 - top : y1 - top, x0 - left : x1 - left] = tile[y0 - y : y1 - y, x0 - x : x1 - x]
+        frames = [
+            (tile_row * self.tile_rows, tile_column * self.tile_columns, frame)
+            for tile_row in range(top // self.tile_rows, -(-bottom // self.tile_rows))
+            for tile_column in range(left // self.tile_columns, -(-right // self.tile_columns))
+            if (frame := self.places.get((tile_row, tile_column))) is not None
+        ]
+        if not frames:
+            return None
+        result = np.full((height, width, 3), 255, np.uint8)
+        for y, x, frame in frames:
+            tile = self._frame(frame)
+            y0, y1 = max(top, y), min(bottom, y + self.tile_rows)
+            x0, x1 = max(left, x), min(right, x + self.tile_columns)
+            result[y0 - top : y1 - top, x0 - left : x1 - left] = tile[y0 - y : y1 - y, x0 - x : x1 - x]
         return result
 
     def _frame(self, index: int) -> np.ndarray:
@@ -88,7 +95,9 @@ class _Level:
 
 
 def cut_tiles(instances: Sequence[Instance], rows: int, columns: int, pixel_spacing_mm: float) -> Tiles:
-    """The tissue of a study's slides as tiles of `rows` x `columns` pixels of this size.
+    """The tissue of a study's slides as tiles of `rows` x `columns` pixels of this size, slide after slide.
+
+    Levels of one Frame of Reference UID (0020,0052) are one slide (PS3.3 C.7.4.1).
 
     Raises:
         NotEvaluable: `no_series_qualifies`, `no_tissue`, or what the pixels say.
@@ -100,40 +109,56 @@ def cut_tiles(instances: Sequence[Instance], rows: int, columns: int, pixel_spac
         if not isinstance(found, Verdict):
             if max(found.spacing_mm) > COARSEST * pixel_spacing_mm:
                 refusal = Verdict.TOO_COARSE
+            elif min(found.spacing_mm) < FINEST * pixel_spacing_mm:
+                refusal = Verdict.TOO_FINE
             else:
                 levels.append(found)
         verdicts.append((instance, refusal or Verdict.NOT_PREFERRED))
     if not levels:
         said = sorted({one.value for _, one in verdicts})
         raise NotEvaluable("no_series_qualifies", " ".join(said))
-    # The coarsest of those fine enough: the fewest pixels to read. Of equals the largest, then by name.
-    best = min(
-        levels, key=lambda one: (-one.spacing_mm[0], -one.rows * one.columns, one.instance.text("SOPInstanceUID"))
-    )
+    chosen = _best_levels(levels)
     tiles: list[Floats] = []
     left_out = False
-    for tile in _tissue(best, rows, columns, pixel_spacing_mm):
+    for tile in (tile for level in chosen for tile in _tissue(level, rows, columns, pixel_spacing_mm)):
         if len(tiles) == MAXIMUM_TILES:
             left_out = True
             break
         tiles.append(tile)
     if not tiles:
         raise NotEvaluable("no_tissue")
+    read = [one.instance for one in chosen]
     return Tiles(
         np.stack(tiles),
-        best.instance.text("SeriesInstanceUID"),
+        read[0].text("SeriesInstanceUID"),
         tuple(
             SeriesVerdict(
                 one.text("SeriesInstanceUID"),
                 int(one.number("SeriesNumber") or 0),
                 int(one.number("NumberOfFrames") or 1),
                 None,
-                Verdict.CHOSEN if one is best.instance else verdict,
+                Verdict.CHOSEN if any(one is other for other in read) else verdict,
             )
             for one, verdict in verdicts
         ),
         ("tiles_left_out",) if left_out else (),
     )
+
+
+def _best_levels(levels: Sequence[_Level]) -> list[_Level]:
+    """Of each slide the coarsest level of those fine enough: the fewest pixels to read; of equals the largest."""
+    slides: dict[str, list[_Level]] = {}
+    for level in levels:
+        slide = level.instance.text("FrameOfReferenceUID") or level.instance.text("SeriesInstanceUID")
+        slides.setdefault(slide, []).append(level)
+    return [
+        min(one, key=lambda level: (-level.spacing_mm[0], -level.rows * level.columns, _name(level)))
+        for _, one in sorted(slides.items())
+    ]
+
+
+def _name(level: _Level) -> str:
+    return level.instance.text("SOPInstanceUID")
 
 
 def _level(instance: Instance) -> _Level | Verdict:
@@ -159,24 +184,38 @@ def _level(instance: Instance) -> _Level | Verdict:
     if min(sizes) <= 0 or len(spacing) != 2 or min(spacing) <= 0:
         return Verdict.NO_GEOMETRY
     rows, columns, tile_rows, tile_columns = sizes
-    places = _places(instance, columns, tile_rows, tile_columns)
+    places = _places(instance, -(-rows // tile_rows), -(-columns // tile_columns), tile_rows, tile_columns)
+    if places is None:
+        return Verdict.NO_GEOMETRY
     return _Level(instance, rows, columns, tile_rows, tile_columns, (spacing[0], spacing[1]), places)
 
 
-def _places(instance: Instance, columns: int, tile_rows: int, tile_columns: int) -> dict[tuple[int, int], int]:
-    """Which frame holds the tile at which row and column of tiles."""
-    frames = int(instance.number("NumberOfFrames") or 1)
+def _places(
+    instance: Instance, down: int, across: int, tile_rows: int, tile_columns: int
+) -> dict[tuple[int, int], int] | None:
+    """Which frame holds the tile at which row and column of tiles; the first of several focal planes or optical paths.
+
+    None where it cannot be told: a part of a concatenation (PS3.3 C.7.6.16.2.2.4), a full grid with too few frames,
+    a frame of a sparse one that says no place or lies between the places (PS3.3 C.7.6.17.3).
+    """
+    frames, grid = int(instance.number("NumberOfFrames") or 1), down * across
+    if grid > MAXIMUM_GRID or instance.text("ConcatenationUID"):
+        return None
+    organisation = instance.text("DimensionOrganizationType").upper()
     per_frame = instance.items("PerFrameFunctionalGroupsSequence")
-    if instance.text("DimensionOrganizationType").upper() == "TILED_FULL" or not per_frame:
-        across = -(-columns // tile_columns)
-        return {divmod(frame, across): frame for frame in range(frames)}
+    if organisation == "TILED_FULL" or not (per_frame or organisation):
+        return {divmod(frame, across): frame for frame in range(grid)} if frames >= grid else None
+    if len(per_frame) != frames:
+        return None
     places: dict[tuple[int, int], int] = {}
-    for frame, item in enumerate(per_frame[:frames]):
-        for place in item.items("PlanePositionSlideSequence")[:1]:
-            row = place.number("RowPositionInTotalImagePixelMatrix")
-            column = place.number("ColumnPositionInTotalImagePixelMatrix")
-            if row is not None and column is not None:
-                places.setdefault((int(row - 1) // tile_rows, int(column - 1) // tile_columns), frame)
+    shared = instance.items("SharedFunctionalGroupsSequence")
+    for frame, item in enumerate(per_frame):
+        said = [place for group in (item, *shared) for place in group.items("PlanePositionSlideSequence")]
+        row = said[0].number("RowPositionInTotalImagePixelMatrix") if said else None
+        column = said[0].number("ColumnPositionInTotalImagePixelMatrix") if said else None
+        if row is None or column is None or (row - 1) % tile_rows or (column - 1) % tile_columns:
+            return None
+        places.setdefault((int(row - 1) // tile_rows, int(column - 1) // tile_columns), frame)
     return places
 
 
@@ -189,7 +228,7 @@ def _tissue(level: _Level, rows: int, columns: int, pixel_spacing_mm: float) -> 
     for top in range(0, level.rows, height):
         for left in range(0, level.columns, width):
             region = level.region(top, left, height, width)
-            if float(region.min(axis=2).mean()) > GLASS * 255:
+            if region is None or float(region.min(axis=2).mean()) > GLASS * 255:
                 continue
             channels: Floats = np.moveaxis(region, 2, 0).astype(np.float32) / np.float32(255)
             volume = Volume(channels, (row_mm, column_mm), (0.0, 0.0, 0.0), (), 0.0)

@@ -11,6 +11,8 @@ MAMMOGRAMS = frozenset({
     "1.2.840.10008.5.1.4.1.1.1.2",  # for presentation
     "1.2.840.10008.5.1.4.1.1.1.2.1",  # for processing
 })  # fmt: skip
+FOR_PROCESSING = frozenset({"1.2.840.10008.5.1.4.1.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.2.1"})
+"""Of both: what no reader is shown, whatever Presentation Intent Type (0008,0068) says or leaves out."""
 CT_SLICES = frozenset({
     "1.2.840.10008.5.1.4.1.1.2",  # single-frame
     "1.2.840.10008.5.1.4.1.1.2.1",  # enhanced

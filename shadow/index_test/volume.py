@@ -7,9 +7,8 @@ padding range are air; slices are ordered along the normal of the image plane an
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -17,12 +16,11 @@ import numpy.typing as npt
 
 from shadow.domain.errors import NotEvaluable
 from shadow.index_test.frames import Frame
+from shadow.index_test.geometry import check_spacing, distinct_places, same_geometry, tilt_degrees
+from shadow.index_test.orientation import hung_slices
 from shadow.index_test.pixels import Floats, hounsfield_units
 from shadow.index_test.series import slice_normal
 
-SAME_POSITION_MM = 0.05
-UNEVEN_SPACING_FRACTION = 0.1
-MISSING_SLICE_FRACTION = 1.5
 TILT_DEGREES = 0.5
 
 
@@ -37,6 +35,7 @@ class Volume:
         findings: stable codes of what is odd and does not forbid an answer.
         tilt_degrees: between the images' normal and the way the table moved, or what Gantry/Detector Tilt says where
             that is more.
+        directions: Image Orientation (Patient), along rows and along columns.
     """
 
     values: Floats
@@ -44,6 +43,7 @@ class Volume:
     positions_mm: tuple[float, ...]
     findings: tuple[str, ...]
     tilt_degrees: float
+    directions: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def build_volume(
@@ -61,80 +61,53 @@ def build_volume(
             `unsupported_pixel_format` or `unreadable_pixel_data`.
     """
     findings: list[str] = []
-    kept = _same_geometry(slices, findings)
+    kept = same_geometry(slices, findings)
     normal = slice_normal(kept[0])
     assert normal is not None, "series choice passed an image without geometry"
     places = np.array([instance.numbers("ImagePositionPatient") for instance in kept])
     along = places @ normal
-    names = [f"{frame.text('SOPInstanceUID')} {frame.index:06d}" for frame in kept]
-    order = np.lexsort((names, along))
-    distinct = [order[0]]
-    for index in order[1:]:
-        if along[index] - along[distinct[-1]] >= SAME_POSITION_MM:
-            distinct.append(index)
-    if len(distinct) < len(order):
+    distinct = distinct_places(kept, along)
+    if len(distinct) < len(kept):
         findings.append("duplicate_positions")
     if len(distinct) < max(minimum_slices, 2):
         raise NotEvaluable("too_few_slices", f"{len(distinct)} places")
-    _check_spacing(np.diff(along[distinct]), findings)
-    tilt_degrees = _tilt(kept[0], places[distinct], normal)
-    if tilt_degrees > TILT_DEGREES:
+    thicknesses = [kept[index].number("SliceThickness") for index in distinct]
+    check_spacing(np.diff(along[distinct]), thicknesses, findings)
+    tilt = tilt_degrees(kept[0], places[distinct], normal)
+    if tilt > TILT_DEGREES:
         findings.append("gantry_tilt")
-    if len({frame.number("SliceThickness") for frame in kept}) > 1:
+    if len(set(thicknesses)) > 1:
         findings.append("mixed_slice_thickness")
     ordered = [kept[index] for index in distinct]
     row_mm, column_mm = ordered[0].numbers("PixelSpacing")[:2]
+    directions = ordered[0].numbers("ImageOrientationPatient")
     return Volume(
         values=measure(ordered),
         pixel_spacing_mm=(row_mm, column_mm),
         positions_mm=tuple(float(one) for one in along[distinct]),
         findings=tuple(findings),
-        tilt_degrees=tilt_degrees,
+        tilt_degrees=tilt,
+        directions=directions,
     )
 
 
-def _same_geometry(slices: Sequence[Frame], findings: list[str]) -> list[Frame]:
-    """The images of the commonest matrix, spacing and orientation."""
-    geometries = [
-        (
-            instance.number("Rows"),
-            instance.number("Columns"),
-            tuple(round(one, 4) for one in instance.numbers("PixelSpacing")),
-            tuple(round(one, 3) for one in instance.numbers("ImageOrientationPatient")),
-        )
-        for instance in slices
-    ]
-    counted = Counter(geometries)
-    commonest = min(counted, key=lambda one: (-counted[one], str(one)))
-    spacing = commonest[2]
-    if len(spacing) != 2 or min(spacing) <= 0:
-        raise NotEvaluable("no_pixel_spacing")
-    if len(counted) > 1:
-        findings.append("mixed_matrix")
-    return [one for one, geometry in zip(slices, geometries, strict=True) if geometry == commonest]
+def as_hung(volume: Volume) -> Volume:
+    """An axial volume with the patient's left at the viewer's right, the front up and the feet first.
 
-
-def _check_spacing(steps: npt.NDArray[np.float64], findings: list[str]) -> None:
-    """A step much longer than its neighbours is a gap; steps that change and stay changed are a mixed protocol."""
-    missing = 0
-    for number, step in enumerate(steps):
-        around = np.r_[steps[max(0, number - 2) : number], steps[number + 1 : number + 3]]
-        usual = float(np.median(around)) if around.size else step
-        if step > MISSING_SLICE_FRACTION * usual:
-            missing += round(step / usual) - 1
-    if missing:
-        raise NotEvaluable("missing_slices", f"{missing} in gaps")
-    spacing = float(np.median(steps))
-    if np.any(np.abs(steps - spacing) > UNEVEN_SPACING_FRACTION * spacing):
-        findings.append("uneven_spacing")
-
-
-def _tilt(first: Frame, places: npt.NDArray[np.float64], normal: npt.NDArray[np.float64]) -> float:
-    """A tilted gantry moves the table along another line than the normal; the tag alone may be wrong."""
-    step = places[-1] - places[0]
-    cosine = abs(float(step @ normal)) / float(np.linalg.norm(step))
-    angle = float(np.degrees(np.arccos(min(cosine, 1.0))))
-    return max(angle, abs(first.number("GantryDetectorTilt") or 0.0))
+    A prone patient's slices are turned, mirrored ones mirrored back; both are a finding, `reoriented`.
+    """
+    directions = np.array(volume.directions).reshape(2, 3)
+    values, spacing, moved, downwards = hung_slices(volume.values, volume.pixel_spacing_mm, directions)
+    if not moved:
+        return volume
+    positions = tuple(-one for one in volume.positions_mm[::-1]) if downwards else volume.positions_mm
+    return replace(
+        volume,
+        values=np.ascontiguousarray(values),
+        pixel_spacing_mm=spacing,
+        positions_mm=positions,
+        findings=(*volume.findings, "reoriented"),
+    )
 
 
 def resample_slices(volume: Volume, rows: int, columns: int, pixel_spacing_mm: float, outside_hu: float) -> Floats:
@@ -166,10 +139,10 @@ class _Band:
 
 @lru_cache(maxsize=64)
 def _area_band(source: int, source_mm: float, target: int, target_mm: float) -> _Band:
-    """Both grids are centred on the same point."""
+    """Both grids are centred on the same point. No more is covered than the source has, however small its pixels."""
     start = (np.arange(target) - target / 2) * target_mm
-    first = np.floor(start / source_mm + source / 2).astype(np.intp)
-    covered = first + np.arange(math.ceil(target_mm / source_mm) + 1)[:, None]
+    first = np.floor(np.clip(start / source_mm + source / 2, -1, source)).astype(np.intp)
+    covered = first + np.arange(min(math.ceil(target_mm / source_mm), source) + 1)[:, None]
     left = (covered - source / 2) * source_mm
     overlap = np.minimum(start + target_mm, left + source_mm) - np.maximum(start, left)
     inside = (covered >= 0) & (covered < source)

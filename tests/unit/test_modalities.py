@@ -13,7 +13,15 @@ from head_ct import PSEUDONYMISER, ROOT, RULES, as_file, head_slice, tiny_model
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGBaseline8Bit, RLELossless
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from shadow.domain.errors import ModelContractError, NotEvaluable
 from shadow.index_test.deidentify import deidentify_instance, pixel_refusal
@@ -21,6 +29,7 @@ from shadow.index_test.deidentify_values import DeidentificationContext
 from shadow.index_test.instance import read_instance
 from shadow.index_test.model import InputKind, ModelContract, ModelInput
 from shadow.index_test.model_input import ModelStudyInput, prepare_study
+from shadow.index_test.series import Verdict
 
 CONTEXT = DeidentificationContext(PSEUDONYMISER, "P" + "2" * 20, "A" + "3" * 20, -70)
 ANY = replace(RULES, minimum_slices=1)
@@ -108,6 +117,12 @@ def test_every_view_is_given_and_what_is_for_processing_is_not(tmp_path: Path) -
     assert found.slices[0].mean() > found.slices[1].mean(), "in the order of their numbers"
     with pytest.raises(NotEvaluable, match="no_series_qualifies: for_processing=1"):
         prepared(tmp_path, [raw], InputKind.RADIOGRAPHS)
+
+
+@pytest.mark.parametrize("spacing", [["1000000", "0.000001"], ["0.000001", "1000000"]])
+def test_pixels_of_impossible_size_cost_no_memory(tmp_path: Path, spacing: list[str]) -> None:
+    image = radiograph(left_bright(), ImagerPixelSpacing=spacing)
+    assert prepared(tmp_path, [image], InputKind.RADIOGRAPHS).slices.max() < 0.01, "thinner than a pixel of the grid"
 
 
 def mammogram(pixels: np.ndarray, **changes: object) -> Dataset:
@@ -255,6 +270,76 @@ def test_the_level_is_the_coarsest_of_those_that_are_fine_enough(tmp_path: Path)
     np.testing.assert_allclose(found.slices.mean(axis=(0, 2, 3)) * 255, TISSUE_TILE[0, 0], atol=3)
     with pytest.raises(NotEvaluable, match="too_coarse"):
         prepared(tmp_path, levels[2:], InputKind.SLIDE_TILES, rows=16, columns=16, spacing=0.002)
+    with pytest.raises(NotEvaluable, match="too_fine"):
+        prepared(tmp_path, levels[:1], InputKind.SLIDE_TILES, rows=16, columns=16, spacing=0.01)
+
+
+def test_every_slide_of_a_study_is_given_from_a_level_of_its_own(tmp_path: Path) -> None:
+    slides = [slide([colour] * 6, name=name) for name, colour in (("1", OTHER_TILE), ("2", TISSUE_TILE))]
+    slides[1].FrameOfReferenceUID, slides[1].SeriesInstanceUID = f"{ROOT}.8", f"{ROOT}.1.8"
+    found = prepared(tmp_path, slides, InputKind.SLIDE_TILES, rows=32, columns=32, spacing=0.001)
+    assert found.slices.shape == (12, 3, 32, 32)
+    means = found.slices.mean(axis=(2, 3)) * 255
+    assert sorted(np.round(means[[0, 6], 0])) == [89.0, 180.0]
+    assert [one.verdict for one in found.verdicts] == [Verdict.CHOSEN, Verdict.CHOSEN]
+
+
+def test_one_focal_plane_and_one_optical_path_are_given(tmp_path: Path) -> None:
+    planes = slide([*TILES, *[OTHER_TILE] * 6])
+    found = prepared(tmp_path, [planes], InputKind.SLIDE_TILES, rows=32, columns=32, spacing=0.001)
+    assert found.slices.shape == (2, 3, 32, 32)
+
+
+def without_place(image: Dataset) -> None:
+    del image.PerFrameFunctionalGroupsSequence[0].PlanePositionSlideSequence
+
+
+def between_places(image: Dataset) -> None:
+    for frame in image.PerFrameFunctionalGroupsSequence:
+        frame.PlanePositionSlideSequence[0].ColumnPositionInTotalImagePixelMatrix += 16
+
+
+@pytest.mark.parametrize(
+    ("sparse", "change"),
+    [
+        (True, without_place),
+        (True, between_places),
+        (True, lambda image: image.pop("PerFrameFunctionalGroupsSequence")),
+        (True, lambda image: image.PerFrameFunctionalGroupsSequence.pop()),
+        (False, lambda image: setattr(image, "TotalPixelMatrixRows", 96)),
+        (False, lambda image: setattr(image, "ConcatenationUID", f"{ROOT}.77")),
+        (True, lambda image: image.update({"TotalPixelMatrixRows": 10**9, "TotalPixelMatrixColumns": 10**9})),
+    ],
+)
+def test_a_level_whose_tiles_have_no_certain_place_is_not_guessed_at(
+    tmp_path: Path, sparse: bool, change: Callable[[Dataset], object]
+) -> None:
+    level = slide(TILES, sparse=sparse)
+    change(level)
+    with pytest.raises(NotEvaluable, match="no_series_qualifies: no_geometry"):
+        prepared(tmp_path, [level], InputKind.SLIDE_TILES, rows=32, columns=32, spacing=0.001)
+
+
+def coded(pixels: list[np.ndarray], syntax: UID, photometric: str) -> Dataset:
+    """The same level, compressed by pydicom's encoders."""
+    level = slide(TILES, sparse=True)
+    level.file_meta.TransferSyntaxUID, level.DimensionOrganizationType = ExplicitVRLittleEndian, "TILED_FULL"
+    del level.PerFrameFunctionalGroupsSequence
+    level.PixelData, level.PhotometricInterpretation = b"".join(one.tobytes() for one in pixels), photometric
+    settings = {"j2k_cr": [5]} if syntax == JPEG2000 else {}
+    level.compress(syntax, generate_instance_uid=False, **settings)
+    return level
+
+
+@pytest.mark.parametrize(
+    ("syntax", "photometric"),
+    [(JPEG2000Lossless, "YBR_RCT"), (JPEG2000, "YBR_ICT"), (JPEG2000Lossless, "RGB"), (JPEGLSLossless, "RGB")],
+)
+def test_colours_are_the_same_from_every_codec(tmp_path: Path, syntax: UID, photometric: str) -> None:
+    level = coded(TILES, syntax, photometric)
+    found = prepared(tmp_path, [level], InputKind.SLIDE_TILES, rows=32, columns=32, spacing=0.001)
+    for number, colour in enumerate((TISSUE_TILE, OTHER_TILE)):
+        np.testing.assert_allclose(found.slices[number].mean(axis=(1, 2)) * 255, colour[0, 0], atol=1)
 
 
 def test_a_slide_of_glass_has_no_tissue(tmp_path: Path) -> None:

@@ -139,6 +139,38 @@ def test_a_radiograph_keeps_its_window_and_how_it_is_shown(tmp_path: Path) -> No
     assert (stack.centre, stack.width, stack.inverted, stack.hounsfield) == (1500.0, 900.0, True, False)
 
 
+def plain_film(stored: list[int], **changes: object) -> bytes:
+    """One row of a CR image."""
+
+    def change(dataset: Dataset) -> None:
+        dataset.SOPClassUID, dataset.Modality = ComputedRadiographyImageStorage, "CR"
+        dataset.BitsStored, dataset.HighBit = 16, 15
+        for keyword in ("RescaleType", "RescaleSlope", "RescaleIntercept", "PixelSpacing"):
+            delattr(dataset, keyword)
+        for keyword, value in changes.items():
+            setattr(dataset, keyword, value)
+
+    return as_file(head_slice(pixels=np.array([stored]), change=change))
+
+
+@pytest.mark.parametrize(("photometric", "shown"), [("MONOCHROME2", [0, 4095, 819]), ("MONOCHROME1", [4095, 0, 3276])])
+def test_a_reader_sees_a_radiograph_through_its_table(tmp_path: Path, photometric: str, shown: list[int]) -> None:
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", [3, 10, 8])
+    table.add_new("LUTData", "OW", bytes([0, 255, 51, 0]))
+    film = plain_film([10, 11, 12], PhotometricInterpretation=photometric, VOILUTSequence=[table])
+    (stack,) = read_images(copies(tmp_path / "r1", film)).series
+    assert stack.values[0, 0].tolist() == shown
+    assert (stack.centre, stack.width, stack.inverted) == (2047.5, 4095.0, False)
+
+
+def test_values_of_16_bits_without_a_sign_are_moved_with_their_window(tmp_path: Path) -> None:
+    film = plain_film([0, 40000, 65535], WindowCenter="40000", WindowWidth="2000")
+    (stack,) = read_images(copies(tmp_path / "r1", film)).series
+    assert stack.values[0, 0].tolist() == [-32768, 7232, 32767]
+    assert (stack.centre, stack.width) == (7232.0, 2000.0)
+
+
 def test_an_image_that_cannot_be_shown_is_counted_and_the_rest_is_shown(tmp_path: Path) -> None:
     files = head_study(slices=8)
     cut = files[3][: len(files[3]) // 2]

@@ -42,9 +42,9 @@ def a_head() -> np.ndarray:
         return np.frombuffer(content.read(), np.int16, int(np.prod(SHAPE))).reshape(SHAPE)
 
 
-def tilted_slice(head: np.ndarray, table_mm: float) -> np.ndarray:
+def tilted_slice(head: np.ndarray, table_mm: float, tilt: float) -> np.ndarray:
     """The plane through the table's position, tilted about the line from ear to ear through the image's centre."""
-    angle = np.radians(TILT)
+    angle = np.radians(tilt)
     down = (np.arange(256) - 127.5) * SPACING[1]
     z = (table_mm - down * np.sin(angle)) / SPACING[0]
     y = 127.5 + down * np.cos(angle) / SPACING[1]
@@ -53,13 +53,13 @@ def tilted_slice(head: np.ndarray, table_mm: float) -> np.ndarray:
     return map_coordinates(head.astype(np.float32), [rows[0], rows[1], columns], order=1, cval=-1024.0)
 
 
-def scanned(head: np.ndarray) -> list[Dataset]:
-    """Twelve slices of 4 mm through the base, eight of 7 mm above, as JPEG-LS, in no order."""
-    angle = np.radians(TILT)
-    places = [(50.0 + 4 * number, 4.0) for number in range(12)] + [(98.0 + 7 * number, 7.0) for number in range(8)]
+def scanned(head: np.ndarray, tilt: float, thick: int) -> list[Dataset]:
+    """Twelve slices of 4 mm through the base, then so many of 7 mm, as JPEG-LS, in no order."""
+    angle = np.radians(tilt)
+    places = [(50.0 + 4 * number, 4.0) for number in range(12)] + [(98.0 + 7 * number, 7.0) for number in range(thick)]
     images = []
     for number, (table_mm, thickness) in enumerate(places, 1):
-        stored = np.clip(np.round(tilted_slice(head, table_mm)) + 1024, 0, 4095)
+        stored = np.clip(np.round(tilted_slice(head, table_mm, tilt)) + 1024, 0, 4095)
 
         def describe(dataset: Dataset, table_mm: float = table_mm, thickness: float = thickness) -> None:
             half = 127.5 * SPACING[1]
@@ -68,25 +68,28 @@ def scanned(head: np.ndarray) -> list[Dataset]:
                 f"{-half:.3f}", f"{-half * np.cos(angle):.3f}", f"{table_mm + half * np.sin(angle):.3f}",
             ]  # fmt: skip
             dataset.PixelSpacing = [f"{SPACING[1]}", f"{SPACING[2]}"]
-            dataset.SliceThickness, dataset.GantryDetectorTilt = f"{thickness:g}", f"{TILT:g}"
+            dataset.SliceThickness, dataset.GantryDetectorTilt = f"{thickness:g}", f"{tilt:g}"
             dataset.compress(JPEGLSLossless, generate_instance_uid=False)
 
         images.append(head_slice(number=number, pixels=stored, change=describe))
     return images[::2] + images[1::2]
 
 
-def test_a_real_tilted_head_of_two_thicknesses_has_the_right_findings(head: np.ndarray, tmp_path: Path) -> None:
-    images = scanned(head)
+@pytest.mark.parametrize(("tilt", "thick"), [(TILT, 8), (-TILT, 8), (TILT, 2), (-TILT, 3)])
+def test_a_real_tilted_head_of_two_thicknesses_has_the_right_findings(
+    head: np.ndarray, tmp_path: Path, tilt: float, thick: int
+) -> None:
+    images = scanned(head, tilt, thick)
     copies = {str(n): deidentify_instance(read_instance(as_file(one)), CONTEXT) for n, one in enumerate(images)}
     volume = build_volume(choose_series([read_instance(one) for one in copies.values()], RULES).slices, 6)
     assert set(volume.findings) == {"gantry_tilt", "uneven_spacing", "mixed_slice_thickness"}
     assert volume.tilt_degrees == pytest.approx(TILT, abs=0.1)
     steps = np.diff(volume.positions_mm) / np.cos(np.radians(TILT))
-    np.testing.assert_allclose(steps, [4.0] * 12 + [7.0] * 7, atol=0.01)
-    expected = np.clip(np.round(tilted_slice(head, 50.0 + 4 * 5)), -1024, 3071)
+    np.testing.assert_allclose(steps, [4.0] * 12 + [7.0] * (thick - 1), atol=0.01)
+    expected = np.clip(np.round(tilted_slice(head, 50.0 + 4 * 5, tilt)), -1024, 3071)
     np.testing.assert_array_equal(volume.values[5], expected)
     given = prepare_study(copies, RULES, tiny_model(tmp_path))
     slices, tissue, _, _, soft, _ = given.summary
-    assert slices == 20
+    assert slices == 12 + thick
     assert tissue > 0.9, "the grid of 48 mm lies inside the head"
     assert 0.4 < soft < 1.0, "brain is soft tissue"

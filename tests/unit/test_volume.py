@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import UID, JPEG2000Lossless, JPEGExtended12Bit, JPEGLSLossless, RLELossless
 
 from shadow.domain.errors import NotEvaluable
 from shadow.index_test.deidentify import deidentify_instance
 from shadow.index_test.deidentify_values import DeidentificationContext
 from shadow.index_test.frames import Frame, frames_of
 from shadow.index_test.instance import read_instance
-from shadow.index_test.pixels import hounsfield_units
+from shadow.index_test.pixels import hounsfield_units, intensities
 from shadow.index_test.series import choose_series
 from shadow.index_test.volume import Volume, build_volume, resample_slices
 
@@ -157,6 +157,33 @@ def test_lossless_jpeg_of_dcmtk_gives_the_values_that_went_in(tmp_path: Path, op
     frame = framed(target.read_bytes())
     assert UID(frame.instance.transfer_syntax_uid).is_encapsulated
     assert np.array_equal(hounsfield_units([frame]), hounsfield_units([one_slice(pixels)]))
+
+
+DCMDJPEG = Path("/usr/bin/dcmdjpeg")
+
+
+@pytest.mark.skipif(not DCMDJPEG.exists(), reason="dcmtk is not installed")
+@pytest.mark.parametrize("signed", [0, 1])
+def test_lossy_jpeg_of_12_bits_gives_the_values_that_dcmtk_reads(tmp_path: Path, signed: int) -> None:
+    source, lossy, plain = (tmp_path / name for name in ("raw.dcm", "lossy.dcm", "plain.dcm"))
+    smooth = (2000 + 1500 * np.sin(np.arange(32 * 48) / 90)).reshape(32, 48)
+    change = {"PixelRepresentation": signed}
+    source.write_bytes(as_file(head_slice(pixels=smooth, change=lambda one: one.update(change))))
+    subprocess.run([DCMCJPEG, "+ee", source, lossy], check=True, capture_output=True)
+    subprocess.run([DCMDJPEG, lossy, plain], check=True, capture_output=True)
+    assert framed(lossy.read_bytes()).instance.transfer_syntax_uid == JPEGExtended12Bit
+    found = hounsfield_units([framed(lossy.read_bytes())])
+    assert np.array_equal(found, hounsfield_units([framed(plain.read_bytes())]))
+    assert len(np.unique(found)) > 100
+
+
+@pytest.mark.parametrize("name", ["JPEG-lossy.dcm", "JPGExtended.dcm"])
+def test_a_real_image_in_lossy_jpeg_of_12_bits_is_read(name: str) -> None:
+    path = get_testdata_file(name)
+    assert path
+    (found,) = intensities([framed(Path(path).read_bytes())])
+    assert found.shape == (1024, 256)
+    assert (found.min(), found.max()) == (0.0, 264.0), "as dcmdjpeg reads it"
 
 
 def enhanced_ct(count: int = 8, *, compressed: bool = False) -> Dataset:
@@ -301,6 +328,21 @@ def test_pixels_are_those_that_pydicom_reads() -> None:
     expected = dataset.pixel_array.astype(np.float32) * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
     expected[dataset.pixel_array == dataset.PixelPaddingValue] = -1024
     assert np.array_equal(hounsfield_units([framed(Path(path).read_bytes())])[0], expected)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "MR_small_bigendian.dcm",
+        "MR_small_expb.dcm", "MR_small_implicit.dcm", "MR_small_padded.dcm",
+    ],
+)  # fmt: skip
+def test_every_encoding_of_one_real_image_gives_the_same_values(name: str) -> None:
+    path, reference = get_testdata_file(name), get_testdata_file("MR_small.dcm")
+    assert path
+    assert reference
+    plain = np.frombuffer(pydicom.dcmread(reference).PixelData, "<i2").reshape(64, 64)
+    assert np.array_equal(intensities([framed(Path(path).read_bytes())])[0], plain)
 
 
 def volume_of(array: np.ndarray, spacing: tuple[float, float]) -> Volume:

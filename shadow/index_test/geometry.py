@@ -1,0 +1,136 @@
+"""How the slices of one series lie: one geometry, one image a place, gaps, tilt, and which way is up.
+
+PS3.3 C.7.6.2.1.1: the place of a slice is Image Position (Patient) along the normal of Image Orientation (Patient).
+Instance Number and Slice Location never order slices; the number only tells two images of one place apart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from shadow.domain.errors import NotEvaluable
+from shadow.index_test.frames import Frame
+
+SAME_POSITION_MM = 0.05
+SAME_SPACING_MM = 1e-3
+SAME_DIRECTION = 2e-3
+"""Of a direction cosine: a tenth of a degree."""
+UNEVEN_SPACING_FRACTION = 0.1
+MISSING_SLICE_FRACTION = 1.5
+CANDIDATES = 16
+"""So many of a series' geometries may be the one that most images share."""
+
+Numbers = npt.NDArray[np.float64]
+_Geometry = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
+_TOLERANCES = (0.0, SAME_SPACING_MM, SAME_DIRECTION)
+_DIFFERENCES = ("mixed_matrix", "mixed_pixel_spacing", "mixed_orientation")
+_ONE_OF_SEVERAL = ("TemporalPositionIndex", "TemporalPositionIdentifier", "AcquisitionNumber", "InstanceNumber")
+"""What tells images of one place apart, the lowest first: so all are of one phase, echo or run."""
+
+
+def same_geometry(slices: Sequence[Frame], findings: list[str]) -> list[Frame]:
+    """The images of the commonest matrix, Pixel Spacing and orientation; what differs elsewhere is a finding.
+
+    Spacings and directions that differ by rounding are the same.
+
+    Raises:
+        NotEvaluable: `no_pixel_spacing`.
+    """
+    geometries = [_geometry(one) for one in slices]
+    candidates = sorted(Counter(geometries).items(), key=lambda one: (-one[1], str(one[0])))[:CANDIDATES]
+    members = {one: sum(_is_same(one, other) for other in geometries) for one, _ in candidates}
+    commonest = max(members, key=members.__getitem__)
+    spacing = commonest[1]
+    if len(spacing) != 2 or min(spacing) <= 0:
+        raise NotEvaluable("no_pixel_spacing")
+    for part, finding in enumerate(_DIFFERENCES):
+        if not all(_is_near(one[part], commonest[part], _TOLERANCES[part]) for one in geometries):
+            findings.append(finding)
+    return [one for one, geometry in zip(slices, geometries, strict=True) if _is_same(geometry, commonest)]
+
+
+def _geometry(frame: Frame) -> _Geometry:
+    matrix = (frame.number("Rows") or 0.0, frame.number("Columns") or 0.0)
+    return matrix, frame.numbers("PixelSpacing"), frame.numbers("ImageOrientationPatient")
+
+
+def _is_same(one: _Geometry, other: _Geometry) -> bool:
+    return all(_is_near(*parts) for parts in zip(one, other, _TOLERANCES, strict=True))
+
+
+def _is_near(one: tuple[float, ...], other: tuple[float, ...], tolerance: float) -> bool:
+    return len(one) == len(other) and all(abs(mine - its) <= tolerance for mine, its in zip(one, other, strict=True))
+
+
+def distinct_places(frames: Sequence[Frame], along: Numbers) -> list[int]:
+    """Indices of one image a place, in the order of places (mm along the normal).
+
+    Of several it is the one of the lowest temporal position, acquisition, number and name, in this order.
+    """
+    ranks = [
+        (*(frame.number(keyword) or 0.0 for keyword in _ONE_OF_SEVERAL), frame.text("SOPInstanceUID"), frame.index)
+        for frame in frames
+    ]
+    places: list[list[int]] = []
+    for index in np.argsort(along, kind="stable"):
+        if places and along[index] - along[places[-1][0]] < SAME_POSITION_MM:
+            places[-1].append(int(index))
+        else:
+            places.append([int(index)])
+    return [min(place, key=ranks.__getitem__) for place in places]
+
+
+def check_spacing(steps: Numbers, thicknesses: Sequence[float | None], findings: list[str]) -> None:
+    """A step much longer than its neighbours is a gap, unless thicker slices explain it.
+
+    Args:
+        steps: between places, mm.
+        thicknesses: Slice Thickness of each slice, one more than steps; None where one does not say.
+        findings: `uneven_spacing` is added to.
+
+    Raises:
+        NotEvaluable: `missing_slices`.
+    """
+    shares = _beside_neighbours(steps)
+    known = [one for one in thicknesses if one is not None and one > 0]
+    if len(known) == len(thicknesses):
+        # Two slices that touch are half their thicknesses apart, whatever the protocol changes on the way.
+        touching = (np.array(known[:-1]) + np.array(known[1:])) / 2
+        shares = np.minimum(shares, _beside_neighbours(steps / touching))
+    missing = sum(round(one) - 1 for one in shares[shares > MISSING_SLICE_FRACTION])
+    if missing:
+        raise NotEvaluable("missing_slices", f"{missing} in gaps")
+    spacing = float(np.median(steps))
+    if np.any(np.abs(steps - spacing) > UNEVEN_SPACING_FRACTION * spacing):
+        findings.append("uneven_spacing")
+
+
+def _beside_neighbours(steps: Numbers) -> Numbers:
+    """Each step as a multiple of the median of the two before it and the two after it."""
+    shares = np.ones(len(steps))
+    for number, step in enumerate(steps):
+        around = np.r_[steps[max(0, number - 2) : number], steps[number + 1 : number + 3]]
+        if around.size:
+            shares[number] = step / np.median(around)
+    return shares
+
+
+def tilt_degrees(frame: Frame, places: Numbers, normal: Numbers) -> float:
+    """The angle by which the gantry leans against the table's way, degrees, without a sign.
+
+    A tilted gantry moves the table along another line than the normal. Gantry/Detector Tilt (0018,1120) alone may be
+    wrong, or missing, so it is the larger of both.
+
+    Args:
+        frame: one of the slices.
+        places: Image Position (Patient) of slices in order, shape (slices, 3), mm.
+        normal: unit, of the image plane.
+    """
+    step = places[-1] - places[0]
+    cosine = abs(float(step @ normal)) / float(np.linalg.norm(step))
+    angle = float(np.degrees(np.arccos(min(cosine, 1.0))))
+    return max(angle, abs(frame.number("GantryDetectorTilt") or 0.0))
