@@ -9,6 +9,7 @@ no copy (`pixel_refusal`), and a head CT holds a face, so copies stay inside the
 from __future__ import annotations
 
 import io
+import math
 import struct
 from functools import cache
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.deidentify_table import (
     BY_KEYWORD,
     BY_VR,
+    OVERLAY_GROUPS,
     PAINTED_IMAGE_TYPES,
     REMOVED_GROUPS,
     SAFE_PRIVATE,
@@ -34,7 +36,8 @@ from shadow.index_test.deidentify_values import (
     public_code,
     safe_private_value,
 )
-from shadow.index_test.instance import Element, Instance, explicit_little_endian, read_instance
+from shadow.index_test.instance import PIXEL_DATA, Element, Instance, explicit_little_endian, read_instance
+from shadow.index_test.pixel_streams import can_clean, clean_pixel_data
 from shadow.index_test.sop_classes import IMAGE_CLASSES
 
 METHOD_CODES = (
@@ -82,9 +85,10 @@ def _rule(tag: int) -> _Rule:
 def pixel_refusal(instance: Instance) -> str | None:
     """Why an instance gets no copy, as a stable code: its pixels may hold what no header admits. None where it may.
 
-    Three rules: the SOP class is one of a detector, no value of Image Type says that the image was painted, and
-    Burned In Annotation (0028,0301) is not YES. Recognizable Visual Features (0028,0302) is left to the hospital:
-    copies stay inside it.
+    The SOP class is one of a detector, no value of Image Type says that the image was painted, Burned In Annotation
+    (0028,0301) is not YES, no overlay lies in unused bits of the pixels (retired, PS3.3-2004 C.9.2), and a compressed
+    stream is of a kind whose comments can be found. Recognizable Visual Features (0028,0302) is left to the
+    hospital: copies stay inside it.
     """
     if instance.text("SOPClassUID") not in IMAGE_CLASSES:
         return "sop_class_without_detector"
@@ -92,7 +96,17 @@ def pixel_refusal(instance: Instance) -> str | None:
         return "image_type_painted"
     if instance.text("BurnedInAnnotation").upper() == "YES":
         return "burned_in_annotation"
+    if any(_is_overlay_in_pixels(instance, group) for group in OVERLAY_GROUPS):
+        return "overlay_in_pixels"
+    pixels = instance.elements.get(PIXEL_DATA)
+    if pixels is not None and pixels.undefined_length and not can_clean(instance.transfer_syntax_uid):
+        return "pixel_stream_unknown"
     return None
+
+
+def _is_overlay_in_pixels(instance: Instance, group: int) -> bool:
+    """Whether an overlay has a place (60xx,0010) and no data of its own (60xx,3000)."""
+    return group << 16 | 0x0010 in instance.elements and group << 16 | 0x3000 not in instance.elements
 
 
 def deidentify_instance(instance: Instance, context: DeidentificationContext) -> bytes:
@@ -202,25 +216,29 @@ def _sequence(instance: Instance, element: Element, context: DeidentificationCon
     return _encode(element.tag, b"SQ", b"".join(items)) if items else None
 
 
-def _pixels(instance: Instance, element: Element) -> bytes:
-    header = element.start - 12 if element.vr in _WIDE_VRS else element.start - 8
-    size = element.end - element.start
-    expected = _native_bytes(instance)
-    if instance.buffer[header + 8 : header + 12] == b"\xff\xff\xff\xff" or expected is None or size <= expected:
-        return instance.buffer[header : element.end]
-    return _encode(element.tag, element.vr, instance.buffer[element.start : element.start + expected])
-
-
-def _native_bytes(instance: Instance) -> int | None:
-    """How many bytes the native pixels take by the image's own description; None where it does not say."""
-    keywords = ("Rows", "Columns", "BitsAllocated", "SamplesPerPixel")
-    sizes = [instance.number(keyword) for keyword in keywords]
-    if None in sizes:
+def _pixels(instance: Instance, element: Element) -> bytes | None:
+    """Pixel Data with its images and nothing else; None where the header does not say what an image is."""
+    rows, columns = _count(instance, "Rows"), _count(instance, "Columns")
+    frames = _count(instance, "NumberOfFrames") or 1
+    if element.undefined_length:
+        value = instance.buffer[element.start : element.end]
+        cleaned = clean_pixel_data(instance.transfer_syntax_uid, value, frames, rows * columns)
+        if cleaned is None:
+            return None
+        return struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF) + cleaned
+    samples = _count(instance, "SamplesPerPixel") or 1
+    if samples == 3 and instance.text("PhotometricInterpretation") == "YBR_FULL_422":
+        samples = 2
+    expected = (rows * columns * samples * frames * _count(instance, "BitsAllocated") + 7) // 8
+    if not expected:
         return None
-    rows, columns, bits, samples = (int(size) for size in sizes if size is not None)
-    frames = int(instance.number("NumberOfFrames") or 1)
-    expected = (rows * columns * samples * frames * bits + 7) // 8
-    return (expected + expected % 2) or None
+    return _encode(element.tag, element.vr, instance.buffer[element.start : min(element.end, element.start + expected)])
+
+
+def _count(instance: Instance, keyword: str) -> int:
+    """A whole number of the image's description; 0 where it has none or it is none."""
+    value = instance.number(keyword)
+    return int(value) if value is not None and math.isfinite(value) and value > 0 else 0
 
 
 def _encode(tag: int, vr: bytes, value: bytes) -> bytes:

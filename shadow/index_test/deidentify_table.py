@@ -130,6 +130,9 @@ REMOVED_GROUPS: frozenset[int] = frozenset(
 """Removed whole: command and file groups, whole-slide camera positions, hanging protocol selectors, digital
 signatures, trailing padding, curves, and overlays with their comments."""
 
+OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
+"""Where an overlay plane says that it is there (PS3.5 7.6)."""
+
 SAFE_PRIVATE: MappingProxyType[tuple[str, int, int], str] = MappingProxyType(
     {
         ("GEMS_ACQU_01", 0x0019, 0x23): "DS",  # table speed, mm a rotation
