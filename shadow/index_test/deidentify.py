@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import math
 import struct
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ from shadow.index_test.deidentify_values import (
     public_code,
     safe_private_value,
 )
+from shadow.index_test.identifying_words import IdentifyingWords, identifying_words
 from shadow.index_test.instance import PIXEL_DATA, Element, Instance, explicit_little_endian, read_instance
 from shadow.index_test.pixel_streams import can_clean, clean_pixel_data
 from shadow.index_test.sop_classes import IMAGE_CLASSES
@@ -62,8 +64,10 @@ class _Rule(NamedTuple):
     values: int
 
 
+_BINARY_VRS = frozenset({"AT", "FD", "FL", "SL", "SS", "UL", "US"})
 _UNKNOWN = _Rule(Action.REMOVE, frozenset(), 0)
 _UNBOUNDED_VALUES = 8
+_UNBOUNDED_TEXTS = 4096
 
 
 @cache
@@ -75,10 +79,11 @@ def _rule(tag: int) -> _Rule:
     vrs = dictionary_VR(tag).split(" or ")
     action = BY_KEYWORD.get(dictionary_keyword(tag)) or BY_VR.get(vrs[0], Action.REMOVE)
     most = dictionary_VM(tag).rpartition("-")[2]
+    unbounded = _UNBOUNDED_VALUES if vrs[0] in _BINARY_VRS else _UNBOUNDED_TEXTS
     return _Rule(
         action,
         frozenset(vr.encode() for vr in vrs),
-        int(most) if most.isdecimal() else _UNBOUNDED_VALUES,
+        int(most) if most.isdecimal() else unbounded,
     )
 
 
@@ -115,6 +120,7 @@ def deidentify_instance(instance: Instance, context: DeidentificationContext) ->
     Raises:
         UnreadableInstance: `no_sop_instance_uid`; without one the copy would have no name.
     """
+    context = replace(context, words=identifying_words(instance))
     written = _data_set(instance, list(instance.elements.values()), context, nested=False)
     written += [
         (0x00120062, _encode(0x00120062, b"CS", b"YES")),
@@ -136,7 +142,7 @@ def deidentify(dataset: pydicom.FileDataset, context: DeidentificationContext) -
 def _data_set(
     instance: Instance, elements: list[Element], context: DeidentificationContext, *, nested: bool
 ) -> list[tuple[int, bytes]]:
-    coded = _public_code(instance, elements) if nested else None
+    coded = _public_code(instance, elements, context.words) if nested else None
     written: list[tuple[int, bytes]] = []
     for element in elements:
         if element.tag & 0x10000:
@@ -157,11 +163,11 @@ def _data_set(
             encoded = _encode(element.tag, element.vr, new_value(rule.action, element.vr, raw, rule.values, context))
         if encoded is not None:
             written.append((element.tag, encoded))
-    return _with_safe_private(instance, elements, written)
+    return _with_safe_private(instance, elements, written, context.words)
 
 
 def _with_safe_private(
-    instance: Instance, elements: list[Element], written: list[tuple[int, bytes]]
+    instance: Instance, elements: list[Element], written: list[tuple[int, bytes]], words: IdentifyingWords
 ) -> list[tuple[int, bytes]]:
     """What was written, and with it the private elements of the allow-list, each block with its creator."""
     private = [one for one in elements if one.tag & 0x10000]
@@ -179,14 +185,14 @@ def _with_safe_private(
         vr = SAFE_PRIVATE.get((creator, one.tag >> 16, one.tag & 0xFF), "").encode()
         if not vr or one.vr != vr:
             continue
-        value = safe_private_value(vr, instance.buffer[one.start : one.end])
+        value = safe_private_value(vr, instance.buffer[one.start : one.end], words)
         if value:
             kept[one.tag] = _encode(one.tag, vr, value)
             kept[creator_tag] = _encode(creator_tag, b"LO", creator.encode())
     return sorted([*written, *kept.items()]) if kept else written
 
 
-def _public_code(instance: Instance, item: list[Element]) -> tuple[bytes, bytes] | None:
+def _public_code(instance: Instance, item: list[Element], words: IdentifyingWords) -> tuple[bytes, bytes] | None:
     """Code value and scheme of a coded entry (PS3.3 8.8) from a public scheme, else None."""
     values = {
         one.tag: instance.buffer[one.start : one.end].decode("latin-1").strip(" \0")
@@ -194,7 +200,7 @@ def _public_code(instance: Instance, item: list[Element]) -> tuple[bytes, bytes]
         if one.tag in (0x00080100, 0x00080102)
     }
     code, scheme = values.get(0x00080100, ""), values.get(0x00080102, "")
-    if not public_code(code, scheme):
+    if not public_code(code, scheme) or code in words.numbers:
         return None
     return code.encode(), scheme.encode()
 

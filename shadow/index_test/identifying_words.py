@@ -1,0 +1,116 @@
+"""The names and identifiers that one instance gives of people, to find them again in text that is kept.
+
+A station, a software version or a kernel is free text and is kept, because the trial is about scanners. Somebody may
+have typed a patient into it. Whoever stands in the same header is known, and is looked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from pydicom.datadict import tag_for_keyword
+
+from shadow.index_test.deidentify_table import DEVICE_WORDS, IDENTIFIER_KEYWORDS, WORDS
+from shadow.index_test.instance import Element, Instance
+
+_SEPARATORS = re.compile(r"[^A-Z0-9\x80-\xff]+")
+_NUMBERS = re.compile(r"\d{6,}")
+_ESCAPE = "\x1b"
+_PATIENT_GROUP = 0x0010
+_SHORTEST_NAME = 2
+_SHORTEST_IDENTIFIER = 4
+_SHORTEST_WITHIN = 5
+_HARMLESS = WORDS | DEVICE_WORDS
+_IDENTIFIERS = frozenset(tag for keyword in IDENTIFIER_KEYWORDS if (tag := tag_for_keyword(keyword)) is not None)
+_PER_FRAME = tag_for_keyword("PerFrameFunctionalGroupsSequence")
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifyingWords:
+    """Upper-case words that name a person, or the study by its numbers.
+
+    Attributes:
+        parts: parts of names, as they stand.
+        names: those that are no word of devices and of examinations, initials with a part, and identifiers.
+        within: those of them that are long enough to be looked for inside other words.
+        numbers: runs of digits in identifiers.
+    """
+
+    parts: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
+    within: tuple[str, ...] = ()
+    numbers: frozenset[str] = frozenset()
+
+    def stand_in(self, text: str) -> bool:
+        """Whether a text about a device names a person of this header.
+
+        >>> IdentifyingWords(names=frozenset({"LI"}), within=("HANSEN",)).stand_in("CT1 OLI")
+        False
+        >>> IdentifyingWords(names=frozenset({"LI"}), within=("HANSEN",)).stand_in("ct_mhansen")
+        True
+        """
+        words = [word for word in _SEPARATORS.split(text.upper()) if word not in _HARMLESS]
+        joined = "".join(words)
+        return any(word in self.names for word in words) or any(one in joined for one in self.within)
+
+    def number(self, text: str) -> bool:
+        """Whether a number in text (DS, IS) is an identifier of this header."""
+        return bool(self.numbers) and text.lstrip("+-0").partition(".")[0] in self.numbers
+
+
+NOBODY = IdentifyingWords()
+
+
+def identifying_words(instance: Instance) -> IdentifyingWords:
+    """The words of an instance: names of every element of VR PN and the identifiers of the table.
+
+    Sequences are searched too, but for the functional groups of single frames, which are many and name nobody anew.
+    """
+    parts: list[list[str]] = []
+    identifiers: set[str] = set()
+    for element in _all(instance.elements.values()):
+        if element.vr != b"PN" and element.tag not in _IDENTIFIERS:
+            continue
+        text = instance.buffer[element.start : element.end].decode("latin-1").upper()
+        if element.vr == b"PN":
+            parts += _parts(text, with_digits=element.tag >> 16 == _PATIENT_GROUP)
+        else:
+            identifiers.update(one.strip(" \0") for one in text.split("\\"))
+    identifiers = {one for one in identifiers if len(one) >= _SHORTEST_IDENTIFIER}
+    numbers = {run for one in identifiers for run in _NUMBERS.findall(one)}
+    identifiers = {"".join(_SEPARATORS.split(one)) for one in identifiers} | numbers
+    single = frozenset(part for name in parts for part in name if len(part) >= _SHORTEST_NAME)
+    names = single.union(_joined(parts), identifiers) - _HARMLESS
+    within = tuple(sorted(one for one in names if len(one) >= _SHORTEST_WITHIN))
+    return IdentifyingWords(single, names, within, frozenset(numbers))
+
+
+def _all(elements: Iterable[Element]) -> Iterator[Element]:
+    for element in elements:
+        if element.items is None:
+            yield element
+        elif element.tag != _PER_FRAME:
+            for item in element.items:
+                yield from _all(item)
+
+
+def _parts(text: str, *, with_digits: bool) -> list[list[str]]:
+    """The parts of each name of a PN value, without those of an ideographic or a phonetic writing.
+
+    Staff is often entered as the workstation's own name, `CT2`: a part with a digit names nobody but a patient.
+    """
+    return [
+        [part for part in _SEPARATORS.split(name) if part.isascii() and (with_digits or part.isalpha())]
+        for name in re.split(r"[\\=]", text)
+        if _ESCAPE not in name
+    ]
+
+
+def _joined(parts: Iterable[list[str]]) -> Iterator[str]:
+    """Neighbouring parts written as one word, and an initial with a part."""
+    for name in parts:
+        for one, other in pairwise(part for part in name if part):
+            yield from (one + other, other + one, one[0] + other, other[0] + one, one + other[0], other + one[0])
