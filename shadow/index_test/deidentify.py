@@ -224,21 +224,27 @@ def _sequence(instance: Instance, element: Element, context: DeidentificationCon
 
 def _pixels(instance: Instance, element: Element) -> bytes | None:
     """Pixel Data with its images and nothing else; None where the header does not say what an image is."""
-    rows, columns = _count(instance, "Rows"), _count(instance, "Columns")
-    frames = _count(instance, "NumberOfFrames") or 1
     if element.undefined_length:
         value = instance.buffer[element.start : element.end]
-        cleaned = clean_pixel_data(instance.transfer_syntax_uid, value, frames, rows * columns)
+        frame_pixels = _count(instance, "Rows") * _count(instance, "Columns")
+        frames = _count(instance, "NumberOfFrames") or 1
+        cleaned = clean_pixel_data(instance.transfer_syntax_uid, value, frames, frame_pixels)
         if cleaned is None:
             return None
         return struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF) + cleaned
-    samples = _count(instance, "SamplesPerPixel") or 1
-    if samples == 3 and instance.text("PhotometricInterpretation") == "YBR_FULL_422":
-        samples = 2
-    expected = (rows * columns * samples * frames * _count(instance, "BitsAllocated") + 7) // 8
+    expected = native_bytes(instance)
     if not expected:
         return None
     return _encode(element.tag, element.vr, instance.buffer[element.start : min(element.end, element.start + expected)])
+
+
+def native_bytes(instance: Instance) -> int:
+    """How many bytes the native pixels take by the image's own description; 0 where it does not say."""
+    samples = _count(instance, "SamplesPerPixel") or 1
+    if samples == 3 and instance.text("PhotometricInterpretation") == "YBR_FULL_422":
+        samples = 2
+    pixels = _count(instance, "Rows") * _count(instance, "Columns") * (_count(instance, "NumberOfFrames") or 1)
+    return (pixels * samples * _count(instance, "BitsAllocated") + 7) // 8
 
 
 def _count(instance: Instance, keyword: str) -> int:

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import os
 import re
 import struct
 from datetime import date
@@ -633,3 +634,46 @@ def test_the_check_prints_what_stays_and_nothing_of_what_goes(tmp_path: Path) ->
     assert check(path, Console(file=out, width=160)) == 2
     path.write_bytes(as_file(head_slice(change=lambda one: setattr(one, "BurnedInAnnotation", "YES"))))
     assert check(path, Console(file=out, width=160)) == 1
+
+
+def truncated(length: int) -> bytes:
+    return as_file(head_slice())[:length]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "no DICM at byte 128"),
+        (b"a letter to the hospital" * 20, "no DICM at byte 128"),
+        (truncated(132), "damaged or cut short"),
+        (truncated(140), "damaged or cut short"),
+        (truncated(700), "no pixel data"),
+        (truncated(len(as_file(head_slice())) - 300), "shorter than its header says"),
+        (file_of(element(0x00080060, b"CS", b"CT")), "no SOP Instance UID"),
+    ],
+)
+def test_the_check_says_what_is_wrong_with_a_file_and_what_to_do(tmp_path: Path, content: bytes, said: str) -> None:
+    path, out = tmp_path / "head [" / "slice].dcm", io.StringIO()
+    path.parent.mkdir()
+    path.write_bytes(content)
+    assert check(path, Console(file=out, width=400)) == 2
+    last = out.getvalue().strip().splitlines()[-1]
+    assert last.startswith(f"{path}: ")
+    assert said in last
+    assert re.search(r"(Export|Copy|export)", last)
+
+
+def test_the_check_tells_a_missing_file_a_folder_and_a_pipe_apart(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, said in (("none.dcm", "no such file"), (".", "a folder"), ("pipe", "no regular file")):
+        out = io.StringIO()
+        assert check(tmp_path / name, Console(file=out, width=400)) == 2
+        assert said in out.getvalue()
+
+
+def test_the_check_shows_a_long_value_whole(tmp_path: Path) -> None:
+    path, out = tmp_path / "one.dcm", io.StringIO()
+    path.write_bytes(as_file(head_slice(change=lambda one: setattr(one, "SoftwareVersions", ["A" * 64, "B" * 64]))))
+    assert check(path, Console(file=out, width=80)) == 0
+    assert "…" not in out.getvalue()
+    assert out.getvalue().count("B") >= 64
