@@ -17,11 +17,12 @@ from shadow.index_test.deidentify_table import DEVICE_WORDS, IDENTIFIER_KEYWORDS
 from shadow.index_test.instance import Element, Instance
 
 _SEPARATORS = re.compile(r"[^A-Z0-9\x80-\xff]+")
-_NUMBERS = re.compile(r"\d{6,}")
 _ESCAPE = "\x1b"
 _PATIENT_GROUP = 0x0010
 _SHORTEST_NAME = 2
 _SHORTEST_IDENTIFIER = 4
+_SHORTEST_NUMBER = 6
+_NUMBERS = re.compile(rf"\d{{{_SHORTEST_NUMBER},}}")
 _SHORTEST_WITHIN = 5
 _HARMLESS = WORDS | DEVICE_WORDS
 _IDENTIFIERS = frozenset(tag for keyword in IDENTIFIER_KEYWORDS if (tag := tag_for_keyword(keyword)) is not None)
@@ -58,7 +59,8 @@ class IdentifyingWords:
 
     def number(self, text: str) -> bool:
         """Whether a number in text (DS, IS) is an identifier of this header."""
-        return bool(self.numbers) and text.lstrip("+-0").partition(".")[0] in self.numbers
+        whole = text.lstrip("+-").partition(".")[0]
+        return bool(self.numbers) and not self.numbers.isdisjoint((whole, whole.lstrip("0")))
 
 
 NOBODY = IdentifyingWords()
@@ -80,7 +82,8 @@ def identifying_words(instance: Instance) -> IdentifyingWords:
         else:
             identifiers.update(one.strip(" \0") for one in text.split("\\"))
     identifiers = {one for one in identifiers if len(one) >= _SHORTEST_IDENTIFIER}
-    numbers = {run for one in identifiers for run in _NUMBERS.findall(one)}
+    runs = {run for one in identifiers for run in _NUMBERS.findall(one)}
+    numbers = runs | {run.lstrip("0") for run in runs if len(run.lstrip("0")) >= _SHORTEST_WITHIN}
     identifiers = {"".join(_SEPARATORS.split(one)) for one in identifiers} | numbers
     single = frozenset(part for name in parts for part in name if len(part) >= _SHORTEST_NAME)
     names = single.union(_joined(parts), identifiers) - _HARMLESS
