@@ -91,16 +91,18 @@ def pixel_refusal(instance: Instance) -> str | None:
     """Why an instance gets no copy, as a stable code: its pixels may hold what no header admits. None where it may.
 
     The SOP class is one of a detector, no value of Image Type says that the image was painted, Burned In Annotation
-    (0028,0301) is not YES, no overlay lies in unused bits of the pixels (retired, PS3.3-2004 C.9.2), and a compressed
-    stream is of a kind whose comments can be found. Recognizable Visual Features (0028,0302) is left to the
-    hospital: copies stay inside it.
+    (0028,0301) and Specimen Label in Image (0048,0010) say NO or nothing, no overlay lies in unused bits of the
+    pixels (retired, PS3.3-2004 C.9.2), and a compressed stream is of a kind whose comments can be found.
+    Recognizable Visual Features (0028,0302) is left to the hospital: copies stay inside it.
     """
     if instance.text("SOPClassUID") not in IMAGE_CLASSES:
         return "sop_class_without_detector"
     if PAINTED_IMAGE_TYPES.intersection(one.upper() for one in instance.texts("ImageType")):
         return "image_type_painted"
-    if instance.text("BurnedInAnnotation").upper() == "YES":
+    if {one.upper() for one in instance.texts("BurnedInAnnotation")} - {"NO", ""}:
         return "burned_in_annotation"
+    if {one.upper() for one in instance.texts("SpecimenLabelInImage")} - {"NO", ""}:
+        return "specimen_label_in_image"
     if any(_is_overlay_in_pixels(instance, group) for group in OVERLAY_GROUPS):
         return "overlay_in_pixels"
     pixels = instance.elements.get(PIXEL_DATA)

@@ -163,7 +163,7 @@ what is text, and without what names a person or a place. Each is kept only wher
 demands; a pitch ratio (SH) only where it is a number."""
 
 PAINTED_IMAGE_TYPES = frozenset(
-    {"SECONDARY", "SCREEN SAVE", "DOSE", "PROTOCOL", "LABEL", "OVERVIEW", "PRESENTATION STATE"}
+    {"SECONDARY", "SCREEN SAVE", "DOSE", "PROTOCOL", "LABEL", "OVERVIEW", "PRESENTATION STATE", "CT_SOM5 PROT"}
 )
 """Values of Image Type (0008,0008) of pixels that may show text; LABEL and OVERVIEW of a slide show its sticker."""
 
@@ -229,6 +229,7 @@ IDENTIFIER_KEYWORDS = (
     "PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "StudyID", "AdmissionID",
     "ServiceEpisodeID", "MedicalRecordLocator", "RequestedProcedureID", "ScheduledProcedureStepID",
     "PerformedProcedureStepID", "PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest",
+    "PatientTelephoneNumbers",
 )  # fmt: skip
 """Identifiers that are looked for, beside all names of people, in what is kept of device text and of numbers."""
 

@@ -82,9 +82,10 @@ def identifying_words(instance: Instance) -> IdentifyingWords:
         else:
             identifiers.update(one.strip(" \0") for one in text.split("\\"))
     identifiers = {one for one in identifiers if len(one) >= _SHORTEST_IDENTIFIER}
-    runs = {run for one in identifiers for run in _NUMBERS.findall(one)}
+    joined = {"".join(_SEPARATORS.split(one)) for one in identifiers}
+    runs = {run for one in identifiers | joined for run in _NUMBERS.findall(one)}
     numbers = runs | {run.lstrip("0") for run in runs if len(run.lstrip("0")) >= _SHORTEST_WITHIN}
-    identifiers = {"".join(_SEPARATORS.split(one)) for one in identifiers} | numbers
+    identifiers = joined | numbers
     single = frozenset(part for name in parts for part in name if len(part) >= _SHORTEST_NAME)
     names = single.union(_joined(parts), identifiers) - _HARMLESS
     within = tuple(sorted(one for one in names if len(one) >= _SHORTEST_WITHIN))
