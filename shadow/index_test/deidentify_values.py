@@ -34,7 +34,6 @@ _NUMBER_OF_TEXT = {
 _BINARY_BYTES = {b"US": 2, b"SS": 2, b"UL": 4, b"SL": 4, b"FL": 4, b"FD": 8, b"AT": 4}
 # Without `@` and `?`, which are the last bytes of every number from 2**-15 to 2**17 in VR FD.
 _LETTERS = re.compile(rb"[A-Za-z0-9^ .,'\-=\\_/:]{5,}\0*\Z")
-_FEWEST_LETTERS = 6
 _TEXT_MAXIMUM = {b"SH": 16, b"LO": 64, b"ST": 64, b"UC": 64, b"CS": 16}
 _UID_VALUE = re.compile(r"[0-9.]{1,64}\Z")
 _STRICT_UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\Z")
@@ -132,7 +131,7 @@ def _kept(vr: bytes, raw: bytes, values: int, words: IdentifyingWords) -> bytes:
         # More numbers than the element may have are a place to hide text in, and so are their bytes.
         if len(raw) % size or len(raw) > values * size:
             return b""
-        return b"" if len(raw) >= _FEWEST_LETTERS and _LETTERS.match(raw) else raw
+        return b"" if _LETTERS.match(raw) else raw
     written = _NUMBER_OF_TEXT.get(vr)
     if written is None:
         return b""

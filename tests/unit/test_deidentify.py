@@ -256,6 +256,8 @@ def test_device_text_in_which_a_person_of_the_header_stands_is_emptied(keyword: 
         ("Philips^Ann", "Manufacturer", "Philips"),
         ("Mens^Ann", "Manufacturer", "SIEMENS"),
         ("Bone^Ann", "ConvolutionKernel", "BONE"),
+        ("Standard^Ann", "ConvolutionKernel", "STANDARDPLUS"),
+        ("Yamada^Tarou=\u5c71\u7530^\u592a\u90ce", "StationName", "3ED"),
         ("Hall^Li", "StationName", "MARSHALL_OLI"),
         ("Quxley^Jo", "StationName", "CT2"),
         ("Quxley^Jo", "DeviceSerialNumber", "773"),
@@ -264,6 +266,7 @@ def test_device_text_in_which_a_person_of_the_header_stands_is_emptied(keyword: 
 def test_a_name_that_is_also_a_word_of_devices_costs_the_scanner_nothing(name: str, keyword: str, text: str) -> None:
     def change(dataset: Dataset) -> None:
         planted_patient(dataset)
+        dataset.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
         dataset.PatientName = name
         setattr(dataset, keyword, text)
 
@@ -290,12 +293,13 @@ def test_an_identifier_that_stands_in_a_number_is_emptied() -> None:
         block = dataset.private_block(0x0019, "GEMS_ACQU_01", create=True)
         block.add_new(0x23, "DS", "7731942")
         code = Dataset()
-        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "77319421", "SCT", "Head"
+        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "69536005", "SCT", "Head"
         dataset.AnatomicRegionSequence = [code]
-        dataset.OtherPatientIDs = "77319421"
+        dataset.OtherPatientIDs = "69536005"
 
     content, copy = copy_of(head_slice(change=change))
     assert b"7731942" not in content
+    assert b"69536005" not in content
     assert copy.InstanceNumber == 1
 
 
@@ -626,6 +630,17 @@ def test_pixels_that_no_matrix_describes_are_not_copied() -> None:
     content, copy = copy_of(head_slice(change=change))
     assert PLANTED.encode() not in content
     assert "PixelData" not in copy
+
+
+def test_native_pixels_of_subsampled_colour_take_two_samples() -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "YBR_FULL_422"
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+        dataset.PixelData = bytes(32 * 32 * 2) + PLANTED.encode() * 2
+
+    content, copy = copy_of(head_slice(change=change))
+    assert PLANTED.encode() not in content
+    assert len(copy.PixelData) == 32 * 32 * 2
 
 
 @pytest.mark.parametrize("frames", ["nan", "inf", "-3", "1e2"])

@@ -178,3 +178,51 @@ def test_a_stream_that_is_cut_or_flipped_ends_and_keeps_its_length(syntax: str) 
         assert len(cleaned) == len(whole)
     text = fragments(b"", PLANTED * 8)
     assert PLANTED[:4] not in (clean_pixel_data(syntax, text, 1, 32 * 32) or PLANTED)
+
+
+@pytest.mark.parametrize("syntax", (JPEGBaseline8Bit, JPEGLSLossless, JPEG2000Lossless))
+def test_text_between_the_images_of_one_run_of_fragments_is_blank(syntax: str) -> None:
+    one = even(stream(syntax))
+    dataset = compressed(syntax, fragments(b"", one + PLANTED, one[:60], one[60:]))
+    dataset.NumberOfFrames = 2
+    copy = deidentify_instance(read_instance(as_file(dataset)), CONTEXT)
+    assert PLANTED not in copy
+    assert copy.count(one[:60]) == 2
+
+
+@pytest.mark.parametrize("syntax", (JPEGBaseline8Bit, JPEGLSLossless, JPEG2000Lossless))
+def test_an_image_behind_the_image_of_a_frame_is_blank(syntax: str) -> None:
+    one = even(stream(syntax))
+    for frames in (1, 2):
+        cleaned = clean_pixel_data(syntax, fragments(b"", *[one + one] * frames), frames, 32 * 32)
+        assert cleaned is not None
+        assert cleaned.count(one[:60]) == frames
+
+
+def test_a_fragment_behind_the_last_frame_of_rle_is_left_out() -> None:
+    one = even(stream(RLELossless))
+    cleaned = clean_pixel_data(RLELossless, fragments(b"", one, one), 1, 32 * 32)
+    assert cleaned == fragments(b"", one)
+
+
+def test_an_offset_table_that_does_not_begin_at_the_first_fragment_is_left_out() -> None:
+    one = even(stream(JPEGLSLossless))
+    for offset in (8 + len(one), 4):
+        cleaned = clean_pixel_data(JPEGLSLossless, fragments(struct.pack("<L", offset), one, one), 2, 32 * 32)
+        assert cleaned == fragments(b"", one, one)
+
+
+def test_a_comment_in_a_later_tile_is_blank() -> None:
+    written = io.BytesIO()
+    Image.fromarray(IMAGE.astype(np.uint8)).save(written, "JPEG2000", tile_size=(16, 16), no_jp2=True)
+    whole = written.getvalue()
+    tile = whole.rfind(b"\xff\x90\x00\x0a")
+    assert tile > whole.find(b"\xff\x90\x00\x0a")
+    comment = segment(0x64, b"\0\1" + PLANTED)
+    length = struct.unpack_from(">L", whole, tile + 6)[0]
+    planted_tile = bytearray(whole[: tile + 12] + comment + whole[tile + 12 :])
+    struct.pack_into(">L", planted_tile, tile + 6, length + len(comment))
+    cleaned = clean_pixel_data(JPEG2000Lossless, fragments(b"", even(bytes(planted_tile))), 1, 32 * 32)
+    assert cleaned is not None
+    assert PLANTED not in cleaned
+    assert whole[tile + 12 :] in cleaned
