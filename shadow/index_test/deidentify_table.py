@@ -85,7 +85,7 @@ PlacerOrderNumberImagingServiceRequest FillerOrderNumberImagingServiceRequest
 
 # Text of any tag is gone by default. Named here is what its VR would have let through.
 _REMOVED = """
-PatientBirthTime LastMenstrualDate PregnancyStatus
+LengthToEnd PatientBirthTime LastMenstrualDate PregnancyStatus
 ReferencedPatientSequence RequestAttributesSequence OriginalAttributesSequence ModifiedAttributesSequence
 NonconformingModifiedAttributesSequence OtherPatientIDsSequence ReferencedPatientAliasSequence
 ReferencedPatientPhotoSequence IssuerOfPatientIDQualifiersSequence IssuerOfAccessionNumberSequence
