@@ -33,6 +33,7 @@ from shadow.index_test.deidentify_table import (
 from shadow.index_test.deidentify_values import (
     DeidentificationContext,
     mapped_uid,
+    names_an_instance,
     new_value,
     public_code,
     safe_private_value,
@@ -90,11 +91,14 @@ def _rule(tag: int) -> _Rule:
 def pixel_refusal(instance: Instance) -> str | None:
     """Why an instance gets no copy, as a stable code: its pixels may hold what no header admits. None where it may.
 
-    The SOP class is one of a detector, no value of Image Type says that the image was painted, Burned In Annotation
-    (0028,0301) and Specimen Label in Image (0048,0010) say NO or nothing, no overlay lies in unused bits of the
-    pixels (retired, PS3.3-2004 C.9.2), and a compressed stream is of a kind whose comments can be found.
+    It has a usable name, the SOP class is one of a detector, no value of Image Type says that the image was painted,
+    Burned In Annotation (0028,0301) and Specimen Label in Image (0048,0010) say NO or nothing, no overlay lies in
+    unused bits of the pixels (retired, PS3.3-2004 C.9.2), and a compressed stream is of a kind whose comments can be
+    found.
     Recognizable Visual Features (0028,0302) is left to the hospital: copies stay inside it.
     """
+    if not names_an_instance(instance.text("SOPInstanceUID")):
+        return "no_sop_instance_uid"
     if instance.text("SOPClassUID") not in IMAGE_CLASSES:
         return "sop_class_without_detector"
     if PAINTED_IMAGE_TYPES.intersection(one.upper() for one in instance.texts("ImageType")):
@@ -299,7 +303,7 @@ def copied_uid(instance: Instance, pseudonymiser: Pseudonymiser) -> str:
     Raises:
         UnreadableInstance: `no_sop_instance_uid`.
     """
-    uid = mapped_uid(instance.text("SOPInstanceUID"), pseudonymiser)
-    if not uid or uid.startswith("1.2.840."):
+    uid = instance.text("SOPInstanceUID")
+    if not names_an_instance(uid):
         raise UnreadableInstance("no_sop_instance_uid")
-    return uid
+    return mapped_uid(uid, pseudonymiser)

@@ -198,6 +198,11 @@ def mapped_uid(text: str, pseudonymiser: Pseudonymiser) -> str:
     return text if _is_registered(text) else pseudonymiser.uid(f"unregistered {text}")
 
 
+def names_an_instance(text: str) -> bool:
+    """Whether this can be a SOP Instance UID: written like a UID, and none that the standard gave to something else."""
+    return _UID_VALUE.match(text) is not None and not (text.startswith(_STANDARD_ARC) and _is_registered(text))
+
+
 @lru_cache(maxsize=1024)
 def _is_registered(uid: str) -> bool:
     return _STRICT_UID.match(uid) is not None and bool(UID(uid).type)

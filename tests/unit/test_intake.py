@@ -152,6 +152,16 @@ def test_an_eligible_study_is_recorded_copied_and_handed_to_every_model(door: Do
     assert door.queue.ready() == []
 
 
+@pytest.mark.parametrize("uid", ["1.2.QUXLEY", "1.2.840.10008.5.1.4.1.1.2"])
+def test_an_image_without_a_usable_name_costs_its_study_nothing_else(door: Door, uid: str) -> None:
+    manifest = door.arrive([*head_study(), *one_slice_study(SOPInstanceUID=uid)])
+    door.drain()
+    assert door.bodies(Kind.EXCLUSION) == []
+    assert len(list(copies_folder(door.home.studies, manifest.study_key, 1).iterdir())) == 9
+    counted = [one["detail"] for one in door.bodies(Kind.AUDIT) if one["action"] == "instances_not_copied"]
+    assert counted == ["no_sop_instance_uid=1"]
+
+
 def test_the_ledger_holds_no_name_that_somebody_typed_into_the_scanner(door: Door) -> None:
     door.arrive(
         one_slice_study(
