@@ -7,6 +7,7 @@ have typed a patient into it. Whoever stands in the same header is known, and is
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,7 +17,11 @@ from pydicom.datadict import tag_for_keyword
 from shadow.index_test.deidentify_table import DEVICE_WORDS, IDENTIFIER_KEYWORDS, WORDS
 from shadow.index_test.instance import Element, Instance
 
-_SEPARATORS = re.compile(r"[^A-Z0-9\x80-\xff]+")
+_SEPARATORS = re.compile(r"[^A-Z0-9\x80-\U0010ffff]+")
+_ENCODINGS = {"": "latin-1", "ISO_IR 100": "latin-1", "ISO_IR 192": "utf-8"}
+"""Specific Character Set (0008,0005) of names whose letters are told apart from accents; of others the ASCII parts."""
+_GERMAN = str.maketrans({"Ä": "AE", "Ö": "OE", "Ü": "UE", "Ø": "OE", "Å": "AA"})
+_ACCENTS = dict.fromkeys(range(0x0300, 0x0370))
 _ESCAPE = "\x1b"
 _PATIENT_GROUP = 0x0010
 _SHORTEST_NAME = 2
@@ -71,23 +76,24 @@ def identifying_words(instance: Instance) -> IdentifyingWords:
 
     Sequences are searched too, but for the functional groups of single frames, which are many and name nobody anew.
     """
+    encoding = _ENCODINGS.get(instance.text("SpecificCharacterSet"), "ascii")
     parts: list[list[str]] = []
     identifiers: set[str] = set()
     for element in _all(instance.elements.values()):
         if element.vr != b"PN" and element.tag not in _IDENTIFIERS:
             continue
-        text = instance.buffer[element.start : element.end].decode("latin-1").upper()
+        raw = instance.buffer[element.start : element.end]
         if element.vr == b"PN":
-            parts += _parts(text, with_digits=element.tag >> 16 == _PATIENT_GROUP)
+            for name in _in_ascii(raw.decode(encoding, "replace")):
+                parts += _parts(name, with_digits=element.tag >> 16 == _PATIENT_GROUP)
         else:
-            identifiers.update(one.strip(" \0") for one in text.split("\\"))
-    identifiers = {one for one in identifiers if len(one) >= _SHORTEST_IDENTIFIER}
+            identifiers.update(one.strip(" \0") for one in raw.decode("latin-1").upper().split("\\"))
     joined = {"".join(_SEPARATORS.split(one)) for one in identifiers}
+    joined = {one for one in joined if len(one) >= _SHORTEST_IDENTIFIER}
     runs = {run for one in identifiers | joined for run in _NUMBERS.findall(one)}
     numbers = runs | {run.lstrip("0") for run in runs if len(run.lstrip("0")) >= _SHORTEST_WITHIN}
-    identifiers = joined | numbers
     single = frozenset(part for name in parts for part in name if len(part) >= _SHORTEST_NAME)
-    names = single.union(_joined(parts), identifiers) - _HARMLESS
+    names = single.union(_joined(parts), joined, numbers) - _HARMLESS
     within = tuple(sorted(one for one in names if len(one) >= _SHORTEST_WITHIN))
     return IdentifyingWords(single, names, within, frozenset(numbers))
 
@@ -99,6 +105,17 @@ def _all(elements: Iterable[Element]) -> Iterator[Element]:
         elif element.tag != _PER_FRAME:
             for item in element.items:
                 yield from _all(item)
+
+
+def _in_ascii(text: str) -> Iterator[str]:
+    """A name as a keyboard without its letters writes it: without accents, and in German with a second vowel.
+
+    >>> sorted(set(_in_ascii("Müller")))
+    ['MUELLER', 'MULLER']
+    """
+    upper = text.upper()
+    for written in {upper, upper.translate(_GERMAN)}:
+        yield unicodedata.normalize("NFKD", written).translate(_ACCENTS)
 
 
 def _parts(text: str, *, with_digits: bool) -> list[list[str]]:

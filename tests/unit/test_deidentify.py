@@ -274,6 +274,26 @@ def test_a_name_that_is_also_a_word_of_devices_costs_the_scanner_nothing(name: s
     assert copy[keyword].value == text
 
 
+@pytest.mark.parametrize("character_set", ["ISO_IR 100", "ISO_IR 192"])
+@pytest.mark.parametrize("text", ["CT MUELLER", "CT Muller", "annemuller", "ct-oezguer"])
+def test_a_name_with_accents_is_found_as_an_english_keyboard_writes_it(character_set: str, text: str) -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.SpecificCharacterSet = character_set
+        dataset.PatientName, dataset.StationName = "Müller^Anné^Özgür", text
+
+    _, copy = copy_of(head_slice(change=change))
+    assert copy.StationName == ""
+
+
+@pytest.mark.parametrize(
+    ("patient_id", "station"), [("----", "-CT-"), ("1-2-", "CT 12"), ("1\\2", "CT 1"), ("...", "")]
+)
+def test_an_identifier_of_next_to_nothing_costs_the_scanner_nothing(patient_id: str, station: str) -> None:
+    parts = [named(), element(0x00081010, b"SH", station.encode()), element(0x00100020, b"LO", patient_id.encode())]
+    copied = deidentify_instance(read_instance(file_of(b"".join(parts))), CONTEXT)
+    assert pydicom.dcmread(io.BytesIO(copied)).StationName == station
+
+
 def test_a_name_is_looked_for_in_other_peoples_sequences_too() -> None:
     def change(dataset: Dataset) -> None:
         item, modified = Dataset(), Dataset()
