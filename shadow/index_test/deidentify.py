@@ -9,7 +9,9 @@ no copy (`pixel_refusal`), and a head CT holds a face, so copies stay inside the
 from __future__ import annotations
 
 import io
+import math
 import struct
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -21,6 +23,7 @@ from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.deidentify_table import (
     BY_KEYWORD,
     BY_VR,
+    OVERLAY_GROUPS,
     PAINTED_IMAGE_TYPES,
     REMOVED_GROUPS,
     SAFE_PRIVATE,
@@ -30,12 +33,15 @@ from shadow.index_test.deidentify_table import (
 from shadow.index_test.deidentify_values import (
     DeidentificationContext,
     mapped_uid,
+    names_an_instance,
     new_value,
     public_code,
     safe_private_value,
 )
-from shadow.index_test.instance import Element, Instance, explicit_little_endian, read_instance
+from shadow.index_test.identifying_words import IdentifyingWords, identifying_words
+from shadow.index_test.instance import PIXEL_DATA, Element, Instance, explicit_little_endian, read_instance
 from shadow.index_test.lookup_table import entry_bytes
+from shadow.index_test.pixel_streams import can_clean, clean_pixel_data
 from shadow.index_test.sop_classes import IMAGE_CLASSES
 
 METHOD_CODES = (
@@ -61,8 +67,10 @@ class _Rule(NamedTuple):
     values: int
 
 
+_BINARY_VRS = frozenset({"AT", "FD", "FL", "SL", "SS", "UL", "US"})
 _UNKNOWN = _Rule(Action.REMOVE, frozenset(), 0)
 _UNBOUNDED_VALUES = 8
+_UNBOUNDED_TEXTS = 4096
 
 
 @cache
@@ -74,27 +82,44 @@ def _rule(tag: int) -> _Rule:
     vrs = dictionary_VR(tag).split(" or ")
     action = BY_KEYWORD.get(dictionary_keyword(tag)) or BY_VR.get(vrs[0], Action.REMOVE)
     most = dictionary_VM(tag).rpartition("-")[2]
+    unbounded = _UNBOUNDED_VALUES if vrs[0] in _BINARY_VRS else _UNBOUNDED_TEXTS
     return _Rule(
         action,
         frozenset(vr.encode() for vr in vrs),
-        int(most) if most.isdecimal() else _UNBOUNDED_VALUES,
+        int(most) if most.isdecimal() else unbounded,
     )
 
 
 def pixel_refusal(instance: Instance) -> str | None:
     """Why an instance gets no copy, as a stable code: its pixels may hold what no header admits. None where it may.
 
-    Three rules: the SOP class is one of a detector, no value of Image Type says that the image was painted, and
-    Burned In Annotation (0028,0301) is not YES. Recognizable Visual Features (0028,0302) is left to the hospital:
-    copies stay inside it.
+    It has a usable name, the SOP class is one of a detector, no value of Image Type says that the image was painted,
+    Burned In Annotation (0028,0301) and Specimen Label in Image (0048,0010) say NO or nothing, no overlay lies in
+    unused bits of the pixels (retired, PS3.3-2004 C.9.2), and a compressed stream is of a kind whose comments can be
+    found.
+    Recognizable Visual Features (0028,0302) is left to the hospital: copies stay inside it.
     """
+    if not names_an_instance(instance.text("SOPInstanceUID")):
+        return "no_sop_instance_uid"
     if instance.text("SOPClassUID") not in IMAGE_CLASSES:
         return "sop_class_without_detector"
     if PAINTED_IMAGE_TYPES.intersection(one.upper() for one in instance.texts("ImageType")):
         return "image_type_painted"
-    if instance.text("BurnedInAnnotation").upper() == "YES":
+    if {one.upper() for one in instance.texts("BurnedInAnnotation")} - {"NO", ""}:
         return "burned_in_annotation"
+    if {one.upper() for one in instance.texts("SpecimenLabelInImage")} - {"NO", ""}:
+        return "specimen_label_in_image"
+    if any(_is_overlay_in_pixels(instance, group) for group in OVERLAY_GROUPS):
+        return "overlay_in_pixels"
+    pixels = instance.elements.get(PIXEL_DATA)
+    if pixels is not None and pixels.undefined_length and not can_clean(instance.transfer_syntax_uid):
+        return "pixel_stream_unknown"
     return None
+
+
+def _is_overlay_in_pixels(instance: Instance, group: int) -> bool:
+    """Whether an overlay has a place (60xx,0010) and no data of its own (60xx,3000)."""
+    return group << 16 | 0x0010 in instance.elements and group << 16 | 0x3000 not in instance.elements
 
 
 def deidentify_instance(instance: Instance, context: DeidentificationContext) -> bytes:
@@ -103,6 +128,7 @@ def deidentify_instance(instance: Instance, context: DeidentificationContext) ->
     Raises:
         UnreadableInstance: `no_sop_instance_uid`; without one the copy would have no name.
     """
+    context = replace(context, words=identifying_words(instance))
     written = _data_set(instance, list(instance.elements.values()), context, nested=False)
     written += [
         (0x00120062, _encode(0x00120062, b"CS", b"YES")),
@@ -124,7 +150,7 @@ def deidentify(dataset: pydicom.FileDataset, context: DeidentificationContext) -
 def _data_set(
     instance: Instance, elements: list[Element], context: DeidentificationContext, *, nested: bool
 ) -> list[tuple[int, bytes]]:
-    coded = _public_code(instance, elements) if nested else None
+    coded = _public_code(instance, elements, context.words) if nested else None
     written: list[tuple[int, bytes]] = []
     for element in elements:
         if element.tag & 0x10000:
@@ -147,11 +173,11 @@ def _data_set(
             encoded = _encode(element.tag, element.vr, new_value(rule.action, element.vr, raw, rule.values, context))
         if encoded is not None:
             written.append((element.tag, encoded))
-    return _with_safe_private(instance, elements, written)
+    return _with_safe_private(instance, elements, written, context.words)
 
 
 def _with_safe_private(
-    instance: Instance, elements: list[Element], written: list[tuple[int, bytes]]
+    instance: Instance, elements: list[Element], written: list[tuple[int, bytes]], words: IdentifyingWords
 ) -> list[tuple[int, bytes]]:
     """What was written, and with it the private elements of the allow-list, each block with its creator."""
     private = [one for one in elements if one.tag & 0x10000]
@@ -169,14 +195,14 @@ def _with_safe_private(
         vr = SAFE_PRIVATE.get((creator, one.tag >> 16, one.tag & 0xFF), "").encode()
         if not vr or one.vr != vr:
             continue
-        value = safe_private_value(vr, instance.buffer[one.start : one.end])
+        value = safe_private_value(vr, instance.buffer[one.start : one.end], words)
         if value:
             kept[one.tag] = _encode(one.tag, vr, value)
             kept[creator_tag] = _encode(creator_tag, b"LO", creator.encode())
     return sorted([*written, *kept.items()]) if kept else written
 
 
-def _public_code(instance: Instance, item: list[Element]) -> tuple[bytes, bytes] | None:
+def _public_code(instance: Instance, item: list[Element], words: IdentifyingWords) -> tuple[bytes, bytes] | None:
     """Code value and scheme of a coded entry (PS3.3 8.8) from a public scheme, else None."""
     values = {
         one.tag: instance.buffer[one.start : one.end].decode("latin-1").strip(" \0")
@@ -184,7 +210,7 @@ def _public_code(instance: Instance, item: list[Element]) -> tuple[bytes, bytes]
         if one.tag in (0x00080100, 0x00080102)
     }
     code, scheme = values.get(0x00080100, ""), values.get(0x00080102, "")
-    if not public_code(code, scheme):
+    if not public_code(code, scheme) or code in words.numbers:
         return None
     return code.encode(), scheme.encode()
 
@@ -217,25 +243,35 @@ def _sequence(instance: Instance, element: Element, context: DeidentificationCon
     return _encode(element.tag, b"SQ", b"".join(items)) if items else None
 
 
-def _pixels(instance: Instance, element: Element) -> bytes:
-    header = element.start - 12 if element.vr in _WIDE_VRS else element.start - 8
-    size = element.end - element.start
-    expected = _native_bytes(instance)
-    if instance.buffer[header + 8 : header + 12] == b"\xff\xff\xff\xff" or expected is None or size <= expected:
-        return instance.buffer[header : element.end]
-    return _encode(element.tag, element.vr, instance.buffer[element.start : element.start + expected])
-
-
-def _native_bytes(instance: Instance) -> int | None:
-    """How many bytes the native pixels take by the image's own description; None where it does not say."""
-    keywords = ("Rows", "Columns", "BitsAllocated", "SamplesPerPixel")
-    sizes = [instance.number(keyword) for keyword in keywords]
-    if None in sizes:
+def _pixels(instance: Instance, element: Element) -> bytes | None:
+    """Pixel Data with its images and nothing else; None where the header does not say what an image is."""
+    if element.undefined_length:
+        value = instance.buffer[element.start : element.end]
+        frame_pixels = _count(instance, "Rows") * _count(instance, "Columns")
+        frames = _count(instance, "NumberOfFrames") or 1
+        cleaned = clean_pixel_data(instance.transfer_syntax_uid, value, frames, frame_pixels)
+        if cleaned is None:
+            return None
+        return struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF) + cleaned
+    expected = native_bytes(instance)
+    if not expected:
         return None
-    rows, columns, bits, samples = (int(size) for size in sizes if size is not None)
-    frames = int(instance.number("NumberOfFrames") or 1)
-    expected = (rows * columns * samples * frames * bits + 7) // 8
-    return (expected + expected % 2) or None
+    return _encode(element.tag, element.vr, instance.buffer[element.start : min(element.end, element.start + expected)])
+
+
+def native_bytes(instance: Instance) -> int:
+    """How many bytes the native pixels take by the image's own description; 0 where it does not say."""
+    samples = _count(instance, "SamplesPerPixel") or 1
+    if samples == 3 and instance.text("PhotometricInterpretation") == "YBR_FULL_422":
+        samples = 2
+    pixels = _count(instance, "Rows") * _count(instance, "Columns") * (_count(instance, "NumberOfFrames") or 1)
+    return (pixels * samples * _count(instance, "BitsAllocated") + 7) // 8
+
+
+def _count(instance: Instance, keyword: str) -> int:
+    """A whole number of the image's description; 0 where it has none or it is none."""
+    value = instance.number(keyword)
+    return int(value) if value is not None and math.isfinite(value) and value > 0 else 0
 
 
 def _encode(tag: int, vr: bytes, value: bytes) -> bytes:
@@ -282,7 +318,7 @@ def copied_uid(instance: Instance, pseudonymiser: Pseudonymiser) -> str:
     Raises:
         UnreadableInstance: `no_sop_instance_uid`.
     """
-    uid = mapped_uid(instance.text("SOPInstanceUID"), pseudonymiser)
-    if not uid or uid.startswith("1.2.840."):
+    uid = instance.text("SOPInstanceUID")
+    if not names_an_instance(uid):
         raise UnreadableInstance("no_sop_instance_uid")
-    return uid
+    return mapped_uid(uid, pseudonymiser)

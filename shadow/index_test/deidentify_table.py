@@ -19,9 +19,12 @@ class Action(StrEnum):
     """What becomes of one data element. The letters in brackets are those of table E.1-1."""
 
     KEEP = "keep"  # [K] the value stays if it is written as its VR demands, else it is emptied
+    DEVICE = "device"  # [K] free text about the device, without a value that holds a person's name or identifier
+    TERM = "term"  # [K] only values that are made of the words of `TERMS` stay
+    MEANING = "meaning"  # [K] as a term, but what is none becomes UNKNOWN: nothing would mean the default
     EMPTY = "empty"  # [Z]
     REMOVE = "remove"  # [X]
-    CLEAN = "clean"  # [C] only the words of `WORDS` stay
+    CLEAN = "clean"  # [C] only the words of `WORDS` stay, and of them none that is the patient's name
     REMAP = "remap"  # [U] a keyed UID of the 2.25 arc; UIDs that the standard registers stay
     SHIFT = "shift"  # [C] whole weeks back, one number of weeks for each patient
     AGE = "age"  # kept; 90 years and more become 90
@@ -55,18 +58,21 @@ BY_VR: MappingProxyType[str, Action] = MappingProxyType(
 )
 """For attributes of the standard that `BY_KEYWORD` does not name. A VR that is not here: removed."""
 
-_KEPT = """
-ImageType Modality PhotometricInterpretation PatientPosition
-PatientSex PatientSize PatientWeight PatientSexNeutered
+_DEVICE = """
 Manufacturer ManufacturerModelName SoftwareVersions StationName DeviceSerialNumber GantryID DetectorID
-ConvolutionKernel FilterType ScanOptions RotationDirection ExposureModulationType AcquisitionType
+ConvolutionKernel FilterType
+"""
+
+_TERMS = """
+ImageType FrameType Modality PhotometricInterpretation PatientPosition PatientSex PatientSexNeutered
+ScanOptions RotationDirection ExposureModulationType AcquisitionType
 ReconstructionAlgorithm ConversionType PresentationIntentType Laterality ImageLaterality
-RescaleType VOILUTFunction PixelSpacingCalibrationType
+PixelSpacingCalibrationType
 LossyImageCompression LossyImageCompressionMethod BurnedInAnnotation RecognizableVisualFeatures
 QualityControlImage CollimatorShape
-PatientOrientation ViewPosition PresentationLUTShape FieldOfViewHorizontalFlip
+PatientOrientation ViewPosition FieldOfViewHorizontalFlip
 DimensionOrganizationType SpecimenLabelInImage
-AnatomicalOrientationType VolumetricProperties VolumeBasedCalculationTechnique PixelPresentation FrameType
+AnatomicalOrientationType VolumetricProperties VolumeBasedCalculationTechnique PixelPresentation
 """
 
 _CLEANED = """
@@ -81,7 +87,7 @@ PlacerOrderNumberImagingServiceRequest FillerOrderNumberImagingServiceRequest
 
 # Text of any tag is gone by default. Named here is what its VR would have let through.
 _REMOVED = """
-PatientBirthTime LastMenstrualDate PregnancyStatus
+LengthToEnd PatientBirthTime LastMenstrualDate PregnancyStatus
 ReferencedPatientSequence RequestAttributesSequence OriginalAttributesSequence ModifiedAttributesSequence
 NonconformingModifiedAttributesSequence OtherPatientIDsSequence ReferencedPatientAliasSequence
 ReferencedPatientPhotoSequence IssuerOfPatientIDQualifiersSequence IssuerOfAccessionNumberSequence
@@ -110,7 +116,9 @@ DeidentificationMethod DeidentificationMethodCodeSequence PatientIdentityRemoved
 """
 
 BY_KEYWORD: MappingProxyType[str, Action] = MappingProxyType(
-    dict.fromkeys(_KEPT.split(), Action.KEEP)
+    dict.fromkeys(_DEVICE.split(), Action.DEVICE)
+    | dict.fromkeys(_TERMS.split(), Action.TERM)
+    | dict.fromkeys(("RescaleType", "VOILUTFunction", "PresentationLUTShape"), Action.MEANING)
     | dict.fromkeys(_CLEANED.split(), Action.CLEAN)
     | dict.fromkeys(_EMPTIED.split(), Action.EMPTY)
     | dict.fromkeys(_REMOVED.split(), Action.REMOVE)
@@ -131,6 +139,9 @@ REMOVED_GROUPS: frozenset[int] = frozenset(
 )
 """Removed whole: command and file groups, whole-slide camera positions, hanging protocol selectors, digital
 signatures, trailing padding, curves, and overlays with their comments."""
+
+OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
+"""Where an overlay plane says that it is there (PS3.5 7.6)."""
 
 SAFE_PRIVATE: MappingProxyType[tuple[str, int, int], str] = MappingProxyType(
     {
@@ -156,11 +167,25 @@ what is text, and without what names a person or a place. Each is kept only wher
 demands; a pitch ratio (SH) only where it is a number."""
 
 PAINTED_IMAGE_TYPES = frozenset(
-    {"SECONDARY", "SCREEN SAVE", "DOSE", "PROTOCOL", "LABEL", "OVERVIEW", "PRESENTATION STATE"}
+    {"SECONDARY", "SCREEN SAVE", "DOSE", "PROTOCOL", "LABEL", "OVERVIEW", "PRESENTATION STATE", "CT_SOM5 PROT"}
 )
 """Values of Image Type (0008,0008) of pixels that may show text; LABEL and OVERVIEW of a slide show its sticker."""
 
-PUBLIC_CODING_SCHEMES = frozenset({"DCM", "SCT", "SRT", "SNM3", "LN", "UCUM", "RADLEX", "FMA", "NCIt", "UMLS"})
+PUBLIC_CODING_SCHEMES: MappingProxyType[str, str] = MappingProxyType(
+    {
+        "DCM": r"1[0-3]\d{4}",
+        "SCT": r"[1-9]\d{5,17}",  # and its check digit is right
+        "SRT": r"[A-Z][0-9A-F]?-[0-9A-F]{4,5}",
+        "SNM3": r"[A-Z][0-9A-F]?-[0-9A-F]{4,5}",
+        "LN": r"\d{3,6}-\d",
+        "UCUM": r"1|%|\[hnsf'U\]|[cmun]?m[23]?|mm2/s|[mu]?s|min|k?g|[kM]?Bq|Bq/ml|m?Gy|[kM]?V|m?A|deg|Hz",
+        "RADLEX": r"RID\d{1,6}",
+        "FMA": r"\d{4,6}",
+        "NCIt": r"C\d{4,6}",
+        "UMLS": r"C\d{7}",
+    }
+)
+"""Coding schemes that anyone can look up (PS3.16 section 8), and how a code of each is written."""
 
 WORDS = frozenset(
     """
@@ -174,4 +199,58 @@ WORDS = frozenset(
     W/O WITH WITHOUT WO
     """.split()
 )
-"""The words that a description may keep. Numbers of up to three digits stay too, with MM or CM behind them."""
+"""The words that a description may keep. One or two lengths stay too: `5.0`, `5MM`; other numbers can be a birthday."""
+
+TERMS = frozenset(
+    """
+    ORIGINAL DERIVED PRIMARY SECONDARY MIXED OTHER NONE YES NO BOTH
+    AXIAL SAGITTAL CORONAL OBLIQUE LOCALIZER SCOUT TOPOGRAM SURVIEW SCANOSCOPE REFORMATTED RESAMPLED RECON
+    CT SOM5 SOM7 SOM8 SPI SEQ TOP STD DUAL ENERGY MONO MONOENERGETIC VIRTUAL NONCONTRAST IODINE MATERIAL WATER FAT
+    VOLUME MPR MIP MINIP IP MAX MIN MEAN AVERAGE SUM STDDEV VRT RENDER SURFACE CURVED PARALLEL RADIAL
+    THIN THICK FILTERED FILTER NORM NORMAL DIS2D DIS3D ND MOCO DFC FIL SUB SUBTRACTION ADDITION DIVISION MULTIPLICATION
+    MAGNITUDE PHASE MAP REAL IMAGINARY FFE SE IR GR EP RM T1 T2 RHO STAR DIFFUSION ADC TRACE TRACEW FA B0 PERFUSION
+    CBF CBV MTT TTP TMAX ANGIO TOF FLOW ENCODED VELOCITY IN OUT OPP DIXON PROJECTION IMAGE CSA CSAPARALLEL EPI CINE
+    DYNAMIC TOMO TOMOSYNTHESIS GENERATED 2D 3D TILED FULL SPARSE TEMPORAL THUMBNAIL LABEL OVERVIEW SCREEN SAVE DOSE
+    PROTOCOL POST PROCESSED PRESENTATION STATE PROCESSING FOR QUALITY
+    CR DX MG MR SM PT NM US XA RF SC SR OT SEG PR KO REG
+    MONOCHROME1 MONOCHROME2 MONOCHROME RGB YBR 422 420 RCT ICT PARTIAL PALETTE COLOR TRUE
+    HFS HFP HFDR HFDL FFS FFP FFDR FFDL LFP LFS RFP RFDR AFDR AFDL PFDR PFDL
+    M F O R L U B A P H I S Q W ALTERED UNALTERED
+    HELIX HELICAL SPIRAL SEQUENCE SEQUENCED CONSTANT ANGLE STATIONARY FREE MODE PITCH FAST HR GEMS EDR TRF ACC
+    PER RG CG PPG FC PFF PFP SP FS SAT1 SAT2 WE MP SK MTC SS EXT NPW PFF OVP CW CC
+    ANGULAR LONGITUDINAL ECG ORGAN BASED XYZ XY Z EC DOM ZDOM SMART AUTO AUTOMA
+    BACK PROJ ITERATIVE DV DI DF WSD SD SI DRW SYN
+    HU MOD OD EFF MGML ED EDW PCT Z IDENTITY INVERSE LIN LINEAR EXACT SIGMOID GEOMETRY FIDUCIAL
+    00 01 ISO 10918 14495 15444 13818 14496 1 2 10 15 XYB RANGE REF RECTANGULAR CIRCULAR POLYGONAL
+    AL AR PL PR HL HR FL FR AH AF PH PF LA RA LP RP LH RH LF RF HA HP FA FP
+    AP PA LL RL LL RLD LLD LAT ML LM MLO LMO XCCL XCCM FB SIO ISO CV RM TAN
+    BIPED QUADRUPED SAMPLED DISTORTED
+    """.split()
+)
+"""The words of terms that the standard defines, and of Image Type and Scan Options as scanners write them."""
+
+IDENTIFIER_KEYWORDS = (
+    "PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "StudyID", "AdmissionID",
+    "ServiceEpisodeID", "MedicalRecordLocator", "RequestedProcedureID", "ScheduledProcedureStepID",
+    "PerformedProcedureStepID", "PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest",
+    "PatientTelephoneNumbers",
+)  # fmt: skip
+"""Identifiers that are looked for, beside all names of people, in what is kept of device text and of numbers."""
+
+DEVICE_WORDS = frozenset(
+    """
+    SIEMENS HEALTHINEERS HEALTHCARE PHILIPS MEDICAL SYSTEMS GE GENERAL ELECTRIC CANON TOSHIBA HITACHI FUJI FUJIFILM
+    HOLOGIC LORAD AGFA CARESTREAM KODAK KONICA MINOLTA SHIMADZU NEUSOFT UNITED IMAGING SAMSUNG NEUROLOGICA ESAOTE
+    LEICA APERIO HAMAMATSU ZEISS VENTANA ROCHE
+    SOMATOM DEFINITION FLASH FORCE DRIVE EDGE SENSATION EMOTION PERSPECTIVE NAEOTOM ALPHA GO NOW ALL TOP
+    BRILLIANCE INGENUITY INCISIVE IQON SPECTRAL ICT LIGHTSPEED OPTIMA DISCOVERY REVOLUTION APEX MAXIMA
+    AQUILION ONE PRIME GENESIS LIGHTNING SERVE VANTAGE
+    MAGNETOM AVANTO AERA SKYRA PRISMA VIDA LUMINA SOLA ALTEA ESPREE VERIO TRIO SYMPHONY INGENIA ACHIEVA AMBITION
+    SIGNA PREMIER ARCHITECT ARTIST VOYAGER PIONEER
+    DETAIL SHARP ULTRA PLUS SYNGO STATION ROOM
+    """.split()
+)
+"""Words of devices that are also names of people: a patient called Philip must not cost a scanner its maker."""
+
+FIRST_YEAR, LAST_YEAR = 1900, 2199
+"""Dates before and after are no dates of an examination."""

@@ -61,7 +61,8 @@ PYDICOM_ERRORS = (
 class Element(NamedTuple):
     """One data element: where its value lies in the buffer. A tuple, since a study has tens of thousands.
 
-    `items` holds the item data sets of a sequence (VR SQ) and is None for every other VR.
+    `items` holds the item data sets of a sequence (VR SQ) and is None for every other VR. `undefined_length` tells
+    encapsulated pixel data from native.
     """
 
     tag: int
@@ -69,6 +70,7 @@ class Element(NamedTuple):
     start: int
     end: int
     items: list[list[Element]] | None
+    undefined_length: bool = False
 
 
 class _Malformed(Exception):
@@ -201,7 +203,7 @@ def _read_elements(
             position = start + length
         if position > end:
             raise _Malformed
-        elements.append(Element(tag, vr, start, position, items))
+        elements.append(Element(tag, vr, start, position, items, length == _UNDEFINED))
         if tag == PIXEL_DATA and depth == 0:
             # What stands after the pixels (padding, signatures, junk) is not read, so it cannot be copied.
             return elements, position

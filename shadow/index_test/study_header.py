@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ from zoneinfo import ZoneInfo
 from pydicom.charset import convert_encodings, decode_bytes
 
 from shadow.domain.shift import local_instant
+from shadow.index_test.deidentify_values import device_text
 from shadow.index_test.dicom_time import parsed_date, parsed_offset, parsed_time
+from shadow.index_test.identifying_words import IdentifyingWords, identifying_words
 from shadow.index_test.instance import Instance
 from shadow.index_test.sop_classes import IMAGE_CLASSES
 
@@ -82,6 +85,7 @@ def read_study_header(instances: Sequence[Instance], zone: ZoneInfo | None) -> S
     identity = tuple((keyword, value) for keyword in IDENTITY_KEYWORDS if (value := _first_decoded(ordered, keyword)))
     acquired = [instant for one in ordered if (instant := _acquired_at(one, zone)) is not None]
     acquired_at = min(acquired, default=None)
+    words = identifying_words(main)
     sex = main.text("PatientSex").upper()
     return StudyHeader(
         identity=identity,
@@ -89,14 +93,14 @@ def read_study_header(instances: Sequence[Instance], zone: ZoneInfo | None) -> S
         study_description=_first_decoded(ordered, "StudyDescription"),
         station_name=main.text("StationName"),
         acquired_at=acquired_at,
-        manufacturer=_plain(main.text("Manufacturer")),
-        manufacturer_model_name=_plain(main.text("ManufacturerModelName")),
-        convolution_kernel=_plain(main.text("ConvolutionKernel")),
-        kvp=main.number("KVP"),
-        slice_thickness_mm=main.number("SliceThickness"),
+        manufacturer=_plain(main, "Manufacturer", words),
+        manufacturer_model_name=_plain(main, "ManufacturerModelName", words),
+        convolution_kernel=_plain(main, "ConvolutionKernel", words),
+        kvp=_measured(main, "KVP", words),
+        slice_thickness_mm=_measured(main, "SliceThickness", words),
         patient_age_years=_age_years(main, acquired_at),
         patient_sex=sex if sex in {"F", "M", "O"} else None,
-        software_versions=_plain(", ".join(main.texts("SoftwareVersions"))),
+        software_versions=_plain(main, "SoftwareVersions", words),
     )
 
 
@@ -165,6 +169,16 @@ def _age_years(instance: Instance, acquired_at: datetime | None) -> int | None:
     return day.year - born.year - ((day.month, day.day) < (born.month, born.day))
 
 
-def _plain(text: str) -> str | None:
-    """A device's word about itself as the ledger may hold it: short printable ASCII, else None."""
-    return text[:64] if text and text.isascii() and text.isprintable() else None
+def _plain(instance: Instance, keyword: str, words: IdentifyingWords) -> str | None:
+    """A device's word about itself as the ledger may hold it: short printable ASCII that names nobody, else None."""
+    separator = ", " if keyword == "SoftwareVersions" else "\\"
+    kept = [device_text(one, words) for one in instance.texts(keyword)]
+    return separator.join(one for one in kept if one)[:64] or None
+
+
+def _measured(instance: Instance, keyword: str, words: IdentifyingWords) -> float | None:
+    """A number that the scanner measured; None where it has none, is none, or is an identifier of the header."""
+    value = instance.number(keyword)
+    if value is None or not math.isfinite(value) or any(words.number(one) for one in instance.texts(keyword)):
+        return None
+    return value

@@ -15,14 +15,26 @@ from rich.text import Text
 
 from shadow.domain.errors import UnreadableInstance
 from shadow.domain.identifiers import Pseudonymiser
-from shadow.index_test.deidentify import deidentify_instance, pixel_refusal
+from shadow.index_test.deidentify import deidentify_instance, native_bytes, pixel_refusal
 from shadow.index_test.deidentify_table import VERSION
 from shadow.index_test.deidentify_values import DeidentificationContext
-from shadow.index_test.instance import Element, Instance, read_instance
+from shadow.index_test.instance import PIXEL_DATA, Element, Instance, read_instance
 
-LONGEST_SHOWN = 60
+LONGEST_SHOWN = 1024
 BINARY = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN"}
 NUMERIC = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d"}
+REMEDIES = {
+    "missing": "there is no such file. Give the path of one DICOM file.",
+    "folder": "this is a folder. Give the path of one DICOM file in it.",
+    "no_file": "this is no regular file. Copy it to a disk, and give the path of the copy.",
+    "not_dicom": "this is no DICOM file (no DICM at byte 128). Export it from the archive as a DICOM file (PS3.10).",
+    "malformed": "the file is damaged or cut short. Copy or export it again.",
+    "nesting_too_deep": "sequences lie more than 16 deep in it. The trial counts such an instance as unreadable.",
+    "no_sop_instance_uid": "it has no SOP Instance UID (0008,0018). Export it from the archive again.",
+    "no_pixels": "it holds no pixel data that its header describes: cut short, or no image. Copy or export it again.",
+    "short_pixels": "its pixel data are shorter than its header says: the file is cut short. Copy or export it again.",
+}
+"""What to do, by what is wrong; the keys of `UnreadableInstance` among them."""
 
 
 def check(file: Path, console: Console) -> int:
@@ -31,19 +43,19 @@ def check(file: Path, console: Console) -> int:
     The pseudonyms are made with a key that is thrown away: they are not those of any trial.
     """
     try:
-        instance = read_instance(file.read_bytes())
+        content = _content(file)
+        if isinstance(content, str):
+            return _refused(file, content, console)
+        instance = read_instance(content)
         key = Pseudonymiser(secrets.token_bytes(32))
         context = DeidentificationContext(key, key.patient_key("", "x"), key.accession_key("", "x"), -7)
         copy = read_instance(deidentify_instance(instance, context))
-    except (OSError, UnreadableInstance) as error:
-        console.print(f"{file}: cannot be read: {error}", highlight=False)
+    except UnreadableInstance as error:
+        return _refused(file, error.reason, console)
+    except OSError as error:
+        console.print(_line(file, f"cannot be read: {error.strerror}. Copy it to where you may read it."))
         return 2
-    table = Table("Element", "Name", "VR", "What stays", box=None, pad_edge=False)
-    for depth, element in _walk(list(copy.elements.values())):
-        shown = Text("  " * depth + f"({element.tag >> 16:04X},{element.tag & 0xFFFF:04X})")
-        name = dictionary_keyword(element.tag) if dictionary_has_tag(element.tag) else "private"
-        table.add_row(shown, name, element.vr.decode("ascii", "replace"), Text(_shown(copy, element)))
-    console.print(table)
+    console.print(_table(copy))
     before, after = (Counter(one.tag for _, one in _walk(list(of.elements.values()))) for of in (instance, copy))
     gone = sum((before - after).values())
     console.print(
@@ -53,8 +65,49 @@ def check(file: Path, console: Console) -> int:
     if refusal is not None:
         console.print(f"The instance would get no copy at all: {refusal}.", highlight=False)
         return 1
+    problem = _pixel_problem(instance, copy)
+    if problem is not None:
+        return _refused(file, problem, console)
     console.print("Pixels stay as they are. A face, or text that no header admits, stays with them.", highlight=False)
     return 0
+
+
+def _content(file: Path) -> bytes | str:
+    """The file's bytes, or which remedy: a pipe or a device would never end."""
+    if not file.is_file():
+        if not file.exists():
+            return "missing"
+        return "folder" if file.is_dir() else "no_file"
+    return file.read_bytes()
+
+
+def _refused(file: Path, reason: str, console: Console) -> int:
+    console.print(_line(file, REMEDIES[reason]))
+    return 2
+
+
+def _line(file: Path, text: str) -> Text:
+    """A line that begins with the file's name, whatever characters that has."""
+    return Text(f"{str(file).encode('utf-8', 'replace').decode()}: {text}")
+
+
+def _pixel_problem(instance: Instance, copy: Instance) -> str | None:
+    pixels = copy.elements.get(PIXEL_DATA)
+    if pixels is None:
+        return "no_pixels"
+    expected = native_bytes(instance)
+    return "short_pixels" if not pixels.undefined_length and pixels.end - pixels.start < expected else None
+
+
+def _table(copy: Instance) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("Element", "Name", "VR", "What stays"):
+        table.add_column(heading, overflow="fold")
+    for depth, element in _walk(list(copy.elements.values())):
+        shown = Text("  " * depth + f"({element.tag >> 16:04X},{element.tag & 0xFFFF:04X})")
+        name = dictionary_keyword(element.tag) if dictionary_has_tag(element.tag) else "private"
+        table.add_row(shown, name, element.vr.decode("ascii", "replace"), Text(_shown(copy, element)))
+    return table
 
 
 def _walk(elements: list[Element], depth: int = 0) -> Iterator[tuple[int, Element]]:

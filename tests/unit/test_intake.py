@@ -152,6 +152,34 @@ def test_an_eligible_study_is_recorded_copied_and_handed_to_every_model(door: Do
     assert door.queue.ready() == []
 
 
+@pytest.mark.parametrize("uid", ["1.2.QUXLEY", "1.2.840.10008.5.1.4.1.1.2"])
+def test_an_image_without_a_usable_name_costs_its_study_nothing_else(door: Door, uid: str) -> None:
+    manifest = door.arrive([*head_study(), *one_slice_study(SOPInstanceUID=uid)])
+    door.drain()
+    assert door.bodies(Kind.EXCLUSION) == []
+    assert len(list(copies_folder(door.home.studies, manifest.study_key, 1).iterdir())) == 9
+    counted = [one["detail"] for one in door.bodies(Kind.AUDIT) if one["action"] == "instances_not_copied"]
+    assert counted == ["no_sop_instance_uid=1"]
+
+
+def test_the_ledger_holds_no_name_that_somebody_typed_into_the_scanner(door: Door) -> None:
+    door.arrive(
+        one_slice_study(
+            PatientName="Quxley^Jo", Manufacturer="SIEMENS", ManufacturerModelName="Somatom Quxley",
+            ConvolutionKernel=["H30s", "QUXLEY"], SoftwareVersions=["VA48A", "84736251", "SP2"], KVP="84736251",
+            SliceThickness="nan", StudyDescription="CT HEAD QUXLEY",
+        )
+    )  # fmt: skip
+    door.drain()
+    (study,) = door.bodies(Kind.STUDY)
+    assert study["manufacturer"] == "SIEMENS"
+    assert study["manufacturer_model_name"] is None
+    assert (study["convolution_kernel"], study["software_versions"]) == ("H30s", "VA48A, SP2")
+    assert (study["kvp"], study["slice_thickness_mm"]) == (None, None)
+    content = door.home.ledger.read_bytes()
+    assert [word for word in (b"QUXLEY", b"Quxley", b"84736251") if word in content] == []
+
+
 def test_identities_are_in_the_vault_and_nowhere_else(door: Door) -> None:
     manifest = door.arrive(head_study())
     door.drain()

@@ -1,0 +1,137 @@
+"""The names and identifiers that one instance gives of people, to find them again in text that is kept.
+
+A station, a software version or a kernel is free text and is kept, because the trial is about scanners. Somebody may
+have typed a patient into it. Whoever stands in the same header is known, and is looked for.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from pydicom.datadict import tag_for_keyword
+
+from shadow.index_test.deidentify_table import DEVICE_WORDS, IDENTIFIER_KEYWORDS, WORDS
+from shadow.index_test.instance import Element, Instance
+
+_SEPARATORS = re.compile(r"[^A-Z0-9\x80-\U0010ffff]+")
+_ENCODINGS = {"": "latin-1", "ISO_IR 100": "latin-1", "ISO_IR 192": "utf-8"}
+"""Specific Character Set (0008,0005) of names whose letters are told apart from accents; of others the ASCII parts."""
+_GERMAN = str.maketrans({"Ä": "AE", "Ö": "OE", "Ü": "UE", "Ø": "OE", "Å": "AA"})
+_ACCENTS = dict.fromkeys(range(0x0300, 0x0370))
+_ESCAPE = "\x1b"
+_PATIENT_GROUP = 0x0010
+_SHORTEST_NAME = 2
+_SHORTEST_IDENTIFIER = 4
+_SHORTEST_NUMBER = 6
+_NUMBERS = re.compile(rf"\d{{{_SHORTEST_NUMBER},}}")
+_SHORTEST_WITHIN = 5
+_HARMLESS = WORDS | DEVICE_WORDS
+_IDENTIFIERS = frozenset(tag for keyword in IDENTIFIER_KEYWORDS if (tag := tag_for_keyword(keyword)) is not None)
+_PER_FRAME = tag_for_keyword("PerFrameFunctionalGroupsSequence")
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifyingWords:
+    """Upper-case words that name a person, or the study by its numbers.
+
+    Attributes:
+        parts: parts of names, as they stand.
+        names: those that are no word of devices and of examinations, initials with a part, and identifiers.
+        within: those of them that are long enough to be looked for inside other words.
+        numbers: runs of digits in identifiers.
+    """
+
+    parts: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
+    within: tuple[str, ...] = ()
+    numbers: frozenset[str] = frozenset()
+
+    def stand_in(self, text: str) -> bool:
+        """Whether a text about a device names a person of this header.
+
+        >>> IdentifyingWords(names=frozenset({"LI"}), within=("HANSEN",)).stand_in("CT1 OLI")
+        False
+        >>> IdentifyingWords(names=frozenset({"LI"}), within=("HANSEN",)).stand_in("ct_mhansen")
+        True
+        """
+        words = [word for word in _SEPARATORS.split(text.upper()) if word not in _HARMLESS]
+        joined = "".join(words)
+        return any(word in self.names for word in words) or any(one in joined for one in self.within)
+
+    def number(self, text: str) -> bool:
+        """Whether a number in text (DS, IS) is an identifier of this header."""
+        whole = text.lstrip("+-").partition(".")[0]
+        return bool(self.numbers) and not self.numbers.isdisjoint((whole, whole.lstrip("0")))
+
+
+NOBODY = IdentifyingWords()
+
+
+def identifying_words(instance: Instance) -> IdentifyingWords:
+    """The words of an instance: names of every element of VR PN and the identifiers of the table.
+
+    Sequences are searched too, but for the functional groups of single frames, which are many and name nobody anew.
+    """
+    encoding = _ENCODINGS.get(instance.text("SpecificCharacterSet"), "ascii")
+    parts: list[list[str]] = []
+    identifiers: set[str] = set()
+    for element in _all(instance.elements.values()):
+        if element.vr != b"PN" and element.tag not in _IDENTIFIERS:
+            continue
+        raw = instance.buffer[element.start : element.end]
+        if element.vr == b"PN":
+            for name in _in_ascii(raw.decode(encoding, "replace")):
+                parts += _parts(name, with_digits=element.tag >> 16 == _PATIENT_GROUP)
+        else:
+            identifiers.update(one.strip(" \0") for one in raw.decode("latin-1").upper().split("\\"))
+    joined = {"".join(_SEPARATORS.split(one)) for one in identifiers}
+    joined = {one for one in joined if len(one) >= _SHORTEST_IDENTIFIER}
+    runs = {run for one in identifiers | joined for run in _NUMBERS.findall(one)}
+    numbers = runs | {run.lstrip("0") for run in runs if len(run.lstrip("0")) >= _SHORTEST_WITHIN}
+    single = frozenset(part for name in parts for part in name if len(part) >= _SHORTEST_NAME)
+    names = single.union(_joined(parts), joined, numbers) - _HARMLESS
+    within = tuple(sorted(one for one in names if len(one) >= _SHORTEST_WITHIN))
+    return IdentifyingWords(single, names, within, frozenset(numbers))
+
+
+def _all(elements: Iterable[Element]) -> Iterator[Element]:
+    for element in elements:
+        if element.items is None:
+            yield element
+        elif element.tag != _PER_FRAME:
+            for item in element.items:
+                yield from _all(item)
+
+
+def _in_ascii(text: str) -> Iterator[str]:
+    """A name as a keyboard without its letters writes it: without accents, and in German with a second vowel.
+
+    >>> sorted(set(_in_ascii("Müller")))
+    ['MUELLER', 'MULLER']
+    """
+    upper = text.upper()
+    for written in {upper, upper.translate(_GERMAN)}:
+        yield unicodedata.normalize("NFKD", written).translate(_ACCENTS)
+
+
+def _parts(text: str, *, with_digits: bool) -> list[list[str]]:
+    """The parts of each name of a PN value, without those of an ideographic or a phonetic writing.
+
+    Staff is often entered as the workstation's own name, `CT2`: a part with a digit names nobody but a patient.
+    """
+    return [
+        [part for part in _SEPARATORS.split(name) if part.isascii() and (with_digits or part.isalpha())]
+        for name in re.split(r"[\\=]", text)
+        if _ESCAPE not in name
+    ]
+
+
+def _joined(parts: Iterable[list[str]]) -> Iterator[str]:
+    """Neighbouring parts written as one word, and an initial with a part."""
+    for name in parts:
+        for one, other in pairwise(part for part in name if part):
+            yield from (one + other, other + one, one[0] + other, other[0] + one, one + other[0], other + one[0])
