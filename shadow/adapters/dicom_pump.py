@@ -15,13 +15,15 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from shadow.adapters.dicom_store import Conversation, Invalid, Storage, StoreRequest
 
 log = logging.getLogger(__name__)
 
+COMMITTERS = 2
+"""One more than it takes, so that what comes while one waits for the disk is not kept waiting with it."""
 SECONDS_BETWEEN_LOOKS = 0.25
 CLOSED, INVALID = "Evt17", "Evt19"
 """Events of PS3.8 table 9-10: transport connection closed; unrecognised or invalid PDU."""
@@ -88,8 +90,8 @@ class Pump:
         self._poll.register(self._wake, select.EPOLLIN)
         self._stopping = False
         self._threads = [
-            threading.Thread(target=run, name=name, daemon=True)
-            for run, name in ((self._read_all, "storage-scp-reader"), (self._commit_all, "storage-scp-committer"))
+            threading.Thread(target=run, name=f"storage-scp-{run.__name__}", daemon=True)
+            for run in (self._read_all, *[self._commit_all] * COMMITTERS)
         ]
         for thread in self._threads:
             thread.start()
@@ -148,7 +150,8 @@ class Pump:
             if now >= look_at:
                 look_at = now + SECONDS_BETWEEN_LOOKS
                 self._cut_overdue(now)
-        self._whole.put(None)
+        for _ in range(COMMITTERS):
+            self._whole.put(None)
 
     def _read(self, lent: Lent, *, to_the_end: bool) -> None:
         with lent.guard:
@@ -199,18 +202,17 @@ class Pump:
                     self._give_back(lent, CLOSED)
 
     def _commit_all(self) -> None:
-        ended = False
-        while not ended:
-            batch = [self._whole.get()]
-            while not self._whole.empty():
-                batch.append(self._whole.get())
-            ended = None in batch
-            whole = [one for one in batch if one is not None]
+        while (first := self._whole.get()) is not None:
+            batch = [first]
+            with suppress(Empty):
+                while (one := self._whole.get_nowait()) is not None:
+                    batch.append(one)
+                self._whole.put(None)  # another committer's to end by
             try:
-                self._commit(whole)
+                self._commit(batch)
             except Exception as error:  # a defect of ours must end these associations, not leave them waiting
                 log.exception("committing_failed", extra={"error": type(error).__name__})
-                for lent, _ in whole:
+                for lent, _ in batch:
                     with lent.guard:
                         lent.busy = False
                         self._give_back(lent, CLOSED)

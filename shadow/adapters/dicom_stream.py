@@ -39,7 +39,7 @@ MAXIMUM_NEGOTIATION_BYTES = 1 << 20
 """Of A-ASSOCIATE-RQ: 128 presentation contexts with all transfer syntaxes take a fifth of it."""
 _QUICK_ACKNOWLEDGEMENT = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)  # Linux has it; the other does no harm
 MAXIMUM_UNHEARD_BYTES = 1 << 20
-READ_AHEAD_BYTES = 1 << 19
+READ_AHEAD_BYTES = 1 << 18
 
 
 class _Cut(OSError):
@@ -161,7 +161,7 @@ class _BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is 
             self._start = self._end = 0
         elif self._start + count > READ_AHEAD_BYTES:
             left = self._end - self._start
-            self._store[:left] = bytes(self._store[self._start : self._end])
+            self._store[:left] = self._store[self._start : self._end]  # memmove: they may overlap
             self._start, self._end = 0, left
 
     def _shutdown_socket(self) -> None:

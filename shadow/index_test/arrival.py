@@ -20,7 +20,7 @@ from shadow.index_test.spool import is_uid
 SOP_INSTANCE_UID = BaseTag(0x00080018)
 STUDY_INSTANCE_UID = BaseTag(0x0020000D)
 
-_HEAD_BYTES = 1 << 13
+_HEAD_BYTES = 3 << 12
 _META_LENGTH_AT = 132
 _UNDEFINED = 0xFFFFFFFF
 

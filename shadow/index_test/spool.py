@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,7 +36,7 @@ from urllib.parse import quote, unquote
 from blake3 import blake3
 
 from shadow.domain.errors import SetupError
-from shadow.store.direct_file import DirectFile, DirectFiles
+from shadow.store.direct_file import BLOCK_BYTES, DirectFile, DirectFiles
 from shadow.store.durable import sync_folder
 
 MAXIMUM_UID_CHARACTERS = 64
@@ -47,6 +48,8 @@ IMPLEMENTATION_VERSION_NAME = "SHADOW"
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 _INSTANCE_NAME = re.compile(r"([0-9.]{1,64})~((?:b3-)?[0-9a-f]{64})\.dcm")
 _BLAKE3 = "b3-"
+_BEFORE_META_BYTES = 128 + 4 + 12
+"""Preamble, prefix and the group's length."""
 
 
 class Receipt(StrEnum):
@@ -136,9 +139,9 @@ class Inlet:
         """A name for an object that is not yet whole; such files were never acknowledged."""
         return f"{os.getpid()}-{next(self._part_number)}.part"
 
-    def create_part(self, calling_ae_title: str, name: str, seen: Callable[[memoryview], object]) -> DirectFile:
+    def create_part(self, offer: Offer, name: str, seen: Callable[[memoryview], object]) -> DirectFile:
         """The file of an object that is coming; see `DirectFiles.create`."""
-        return self._files.create(self._folders[calling_ae_title], name, seen)
+        return self._files.create(self._folders[offer.calling_ae_title], name, partial(_file_head, offer), seen)
 
     def has_space(self) -> bool:
         """Whether the file system has more than the minimum free."""
@@ -259,8 +262,7 @@ class Incoming:
         self._part = spool.next_part()
         self._digest = blake3()
         try:
-            self._file = spool.create_part(offer.calling_ae_title, self._part, self._digest.update)
-            self._file.append(memoryview(_file_head(offer)))
+            self._file = spool.create_part(offer, self._part, self._digest.update)
         except OSError as error:
             self.fail(_receipt_of(error))
 
@@ -304,7 +306,7 @@ class Incoming:
     def close(self) -> None:
         """It is stored: let go of the file."""
         if self._file is not None:
-            self.head = self._file.head
+            self.head = self._file.beginning
             self._file.close()
             self._file = None
 
@@ -418,8 +420,11 @@ def _folder_name(calling_ae_title: str) -> str:
     return quote(calling_ae_title, safe="").replace(".", "%2E")
 
 
-def _file_head(offer: Offer) -> bytes:
-    """Preamble and file meta information (PS3.10 section 7.1); the same for the same instance, always."""
+def _file_head(offer: Offer, data_set_bytes: int | None) -> bytes:
+    """Preamble and file meta information (PS3.10 section 7.1); the same for the same instance, always.
+
+    Where the data set's length is known, private information of zeros makes the file a number of whole blocks.
+    """
     meta = b"".join(
         [
             struct.pack("<HH2sHL", 2, 0x0001, b"OB", 0, 2) + b"\0\1",
@@ -430,7 +435,19 @@ def _file_head(offer: Offer) -> bytes:
             _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
         ]
     )
+    if data_set_bytes is not None:
+        meta += _filling(-(_BEFORE_META_BYTES + len(meta) + data_set_bytes) % BLOCK_BYTES)
     return bytes(128) + b"DICM" + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(meta)) + meta
+
+
+def _filling(count: int) -> bytes:
+    """So many bytes, or a block more, of Private Information (0002,0102) and its creator; nothing for an odd number."""
+    creator = _element(0x0100, b"UI", IMPLEMENTATION_CLASS_UID)
+    least = len(creator) + 12
+    if count == 0 or count % 2:
+        return b""
+    length = count - least + (BLOCK_BYTES if count < least else 0)
+    return creator + struct.pack("<HH2sHL", 2, 0x0102, b"OB", 0, length) + bytes(length)
 
 
 def _element(element: int, vr: bytes, value: str) -> bytes:

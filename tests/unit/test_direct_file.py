@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from shadow.store import direct_file
-from shadow.store.direct_file import BLOCK_BYTES, BUFFER_BYTES, HEAD_BYTES, DirectFiles
+from shadow.store.direct_file import BLOCK_BYTES, BUFFER_BYTES, HEAD_ROOM_BYTES, KNOWN_BYTES, DirectFiles
 
 LENGTHS = (
     0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 525_001, BUFFER_BYTES - 1, BUFFER_BYTES, BUFFER_BYTES + 1,
+    BUFFER_BYTES - HEAD_ROOM_BYTES - 1, BUFFER_BYTES - HEAD_ROOM_BYTES, BUFFER_BYTES - HEAD_ROOM_BYTES + 1,
     2 * BUFFER_BYTES, 3 * BUFFER_BYTES + 5 * BLOCK_BYTES + 7,
 )  # fmt: skip
 
@@ -34,26 +35,41 @@ def folder(tmp_path: Path) -> Iterator[int]:
     os.close(descriptor)
 
 
-def write(files: DirectFiles, folder: int, name: str, content: bytes, piece: int) -> tuple[str, bytes]:
-    """Digest of what was seen, and the head."""
+def no_head(_: int | None) -> bytes:
+    return b""
+
+
+def write(
+    files: DirectFiles, folder: int, name: str, content: bytes, piece: int, head: direct_file.Head = no_head
+) -> tuple[str, bytes]:
+    """Digest of what was seen, and the beginning."""
     digest = hashlib.sha256()
-    file = files.create(folder, name, digest.update)
+    file = files.create(folder, name, head, digest.update)
     for start in range(0, len(content), piece):
         file.append(memoryview(content)[start : start + piece])
     file.write_out()
     file.sync()
     file.close()
-    return digest.hexdigest(), file.head
+    return digest.hexdigest(), file.beginning
 
 
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("piece", [1 << 17, (1 << 17) - 6, 5 * BUFFER_BYTES])
 def test_every_length_comes_back(files: DirectFiles, folder: int, tmp_path: Path, length: int, piece: int) -> None:
     content = random.Random(length).randbytes(length)
-    digest, head = write(files, folder, "one", content, piece)
-    assert (tmp_path / "one").read_bytes() == content
-    assert digest == hashlib.sha256(content).hexdigest()
-    assert head == content[:HEAD_BYTES]
+    asked: list[int | None] = []
+
+    def head(appended_bytes: int | None) -> bytes:
+        asked.append(appended_bytes)
+        return b"h" * (700 if appended_bytes is None else -appended_bytes % BLOCK_BYTES)
+
+    digest, beginning = write(files, folder, "one", content, piece, head)
+    # What fits the buffer can be filled up to whole blocks; of what does not, nobody knows the length in time.
+    assert asked == [length if length < BUFFER_BYTES - HEAD_ROOM_BYTES else None]
+    whole = head(asked[0]) + content
+    assert (tmp_path / "one").read_bytes() == whole
+    assert digest == hashlib.sha256(whole).hexdigest()
+    assert beginning == whole[:KNOWN_BYTES]
     assert (tmp_path / "one").stat().st_mode & 0o777 == 0o600
 
 
@@ -66,7 +82,7 @@ def test_a_buffer_that_is_used_again_leaks_nothing(files: DirectFiles, folder: i
 def test_what_is_there_is_not_overwritten(files: DirectFiles, folder: int, tmp_path: Path) -> None:
     write(files, folder, "one", b"first", 5)
     with pytest.raises(FileExistsError):
-        files.create(folder, "one", len)
+        files.create(folder, "one", no_head, len)
     assert (tmp_path / "one").read_bytes() == b"first"
 
 
@@ -100,7 +116,7 @@ def test_a_file_system_that_refuses_is_written_the_usual_way(folder: int, tmp_pa
 
 def test_a_write_cut_within_a_block_goes_on_the_usual_way(files: DirectFiles, folder: int, tmp_path: Path) -> None:
     content = random.Random(1).randbytes(BUFFER_BYTES + BLOCK_BYTES + 9)
-    file = files.create(folder, "cut", len)
+    file = files.create(folder, "cut", no_head, len)
     os.lseek(
         file._descriptor, 100, os.SEEK_SET
     )  # where a nearly full disk left off; O_DIRECT refuses to go on from there

@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from queue import SimpleQueue
 
+import pydicom
 import pytest
 from blake3 import blake3
 from pydicom.data import get_testdata_file
@@ -424,6 +425,23 @@ def test_an_instance_is_named_by_its_content(one: Bench) -> None:
     earlier = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert SpooledInstance("", "1.2", earlier).is_whole(b"")
     assert not SpooledInstance("", "1.2", f"b3-{earlier}").is_whole(b"")
+
+
+@pytest.mark.parametrize("length", [8, 3_000, 4_000, 4_095, 4_096, 100_000, 2_000_000])
+def test_a_spooled_file_fills_its_blocks_where_its_length_allows(tmp_path: Path, length: int) -> None:
+    with Spool(tmp_path, (ROUTER,), minimum_free_bytes=0, maximum_object_bytes=1 << 30) as spool:
+        data_set = memoryview(encoded("1.2.3", "1.2.3.1").ljust(length, b"\0")[:length])
+        _, file = spool.receive(Offer(ROUTER, CT, "1.2.3.1", EXPLICIT_LITTLE_ENDIAN), data_set)
+        path = spool.arrived_from(ROUTER) / file
+        content = path.read_bytes()
+        assert content.endswith(data_set)
+        whole = length % 2 == 0 and length < 1 << 20  # of a larger one nobody knows in time how long it will be
+        assert (len(content) % 4096 == 0) == whole
+        assert len(content) - length < 2 * 4096
+        meta = pydicom.filereader.read_file_meta_info(path)
+        assert (meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID) == ("1.2.3.1", EXPLICIT_LITTLE_ENDIAN)
+        assert content[144 + meta.FileMetaInformationGroupLength :] == data_set
+        assert spool.receive(Offer(ROUTER, CT, "1.2.3.1", EXPLICIT_LITTLE_ENDIAN), data_set)[1] == file
 
 
 def test_what_an_earlier_version_received_and_closed_is_taken_up(one: Bench) -> None:
