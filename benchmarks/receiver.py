@@ -176,6 +176,16 @@ def send(lists: list[list[Path]], port: int) -> float:
     return time.perf_counter() - start
 
 
+def touch_memory(count: int) -> None:
+    """Use so many bytes once: a virtual machine's memory costs more the first time, and a page cache would pay it.
+
+    Receivers that write through the page cache would look slower on a machine that has just been started.
+    """
+    available = int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0]) * 1024
+    program = "import sys, numpy; numpy.ones(int(sys.argv[1]), dtype=numpy.uint8)"
+    subprocess.run([sys.executable, "-c", program, str(min(count, available * 3 // 4))], check=True)
+
+
 def measure(
     command: Callable[[Path, int], list[str]], images: list[Path], associations: int, scratch: Path
 ) -> tuple[float, float]:
@@ -213,6 +223,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=os.environ.get("SHADOW_BENCH_FOLDER")) as folder:
         scratch = Path(folder)
         images = write_images(scratch / "images", arguments.images)
+        touch_memory(sum(path.stat().st_size for path in images) * (2 * arguments.rounds * len(receivers) + 1))
         found: dict[tuple[str, int], list[tuple[float, float]]] = {}
         for _ in range(arguments.rounds):
             for associations in (1, 8):
