@@ -35,6 +35,8 @@ from shadow.protocol.deployment import Implementation, Receiver
 from shadow.store.events import Audited, Event
 from shadow.store.queue import WorkQueue
 
+pytestmark = pytest.mark.server
+
 ROUTER = "RIVER_ROUTER"
 PSEUDONYMISER = Pseudonymiser(b"a site secret of more than 32 bytes..")
 ECHOSCU, STORESCU = Path("/usr/bin/echoscu"), Path("/usr/bin/storescu")

@@ -19,6 +19,8 @@ from shadow.supervision.keeper import Keeper, Stage, stopped_by_signals, stoppin
 from shadow.supervision.processes import Command, ProcessState
 
 LIMIT_SECONDS = 10.0
+pytestmark = pytest.mark.server
+
 SLEEPER = "import time; time.sleep(600)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 PARENT = """
