@@ -24,6 +24,9 @@ SAME_POSITION_MM = 0.05
 UNEVEN_SPACING_FRACTION = 0.1
 MISSING_SLICE_FRACTION = 1.5
 TILT_DEGREES = 0.5
+SMALLEST_SPACING_MM, LARGEST_SPACING_MM = 0.01, 100.0
+"""Between pixels; beyond, the number is no spacing."""
+PIXELS_A_STEP = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def build_volume(
 
     Raises:
         NotEvaluable: `missing_slices`, `too_few_slices`, `no_pixel_spacing`, `not_hounsfield_units`,
-            `unsupported_pixel_format` or `unreadable_pixel_data`.
+            `unsupported_pixel_format`, `unreadable_pixel_data` or `volume_too_large`.
     """
     findings: list[str] = []
     kept = _same_geometry(slices, findings)
@@ -107,7 +110,7 @@ def _same_geometry(slices: Sequence[Frame], findings: list[str]) -> list[Frame]:
     counted = Counter(geometries)
     commonest = min(counted, key=lambda one: (-counted[one], str(one)))
     spacing = commonest[2]
-    if len(spacing) != 2 or min(spacing) <= 0:
+    if len(spacing) != 2 or min(spacing) < SMALLEST_SPACING_MM or max(spacing) > LARGEST_SPACING_MM:
         raise NotEvaluable("no_pixel_spacing")
     if len(counted) > 1:
         findings.append("mixed_matrix")
@@ -146,8 +149,15 @@ def resample_slices(volume: Volume, rows: int, columns: int, pixel_spacing_mm: f
     _, source_rows, source_columns = volume.values.shape
     row_mm, column_mm = volume.pixel_spacing_mm
     outside = np.float32(outside_hu)
-    down = _averaged(volume.values - outside, 1, _area_band(source_rows, row_mm, rows, pixel_spacing_mm))
-    resampled = _averaged(down, 2, _area_band(source_columns, column_mm, columns, pixel_spacing_mm))
+    down, across = (
+        _area_band(source_rows, row_mm, rows, pixel_spacing_mm),
+        _area_band(source_columns, column_mm, columns, pixel_spacing_mm),
+    )
+    resampled = np.empty((len(volume.values), rows, columns), np.float32)
+    step = max(1, PIXELS_A_STEP // (source_rows * source_columns))
+    for start in range(0, len(resampled), step):  # not all at once: that would take the memory thrice
+        some = slice(start, start + step)
+        resampled[some] = _averaged(_averaged(volume.values[some] - outside, 1, down), 2, across)
     resampled += outside
     return resampled
 
@@ -168,8 +178,8 @@ class _Band:
 def _area_band(source: int, source_mm: float, target: int, target_mm: float) -> _Band:
     """Both grids are centred on the same point."""
     start = (np.arange(target) - target / 2) * target_mm
-    first = np.floor(start / source_mm + source / 2).astype(np.intp)
-    covered = first + np.arange(math.ceil(target_mm / source_mm) + 1)[:, None]
+    first = np.clip(np.floor(start / source_mm + source / 2), 0, source).astype(np.intp)
+    covered = first + np.arange(min(math.ceil(target_mm / source_mm) + 1, source))[:, None]
     left = (covered - source / 2) * source_mm
     overlap = np.minimum(start + target_mm, left + source_mm) - np.maximum(start, left)
     inside = (covered >= 0) & (covered < source)
