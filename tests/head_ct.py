@@ -15,8 +15,10 @@ from onnx import TensorProto, helper
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from shadow.domain.errors import UnreadableInstance
 from shadow.domain.home import Home
 from shadow.domain.identifiers import Pseudonymiser
+from shadow.index_test.instance import read_instance
 from shadow.index_test.mirror import StudyManifest, digest_of, manifest_path, write_manifest
 from shadow.index_test.model import ModelContract, read_model_contract
 from shadow.index_test.spool import SpooledInstance
@@ -146,18 +148,33 @@ def head_study(study: str = "1", slices: int = 8, **settings: object) -> list[by
     return [as_file(one) for one in (localizer, *axial)]
 
 
+def sop_instance_uid_of(file: bytes) -> str:
+    """The UID under which the file came; empty where it cannot be read."""
+    try:
+        return read_instance(file).text("SOPInstanceUID")
+    except UnreadableInstance:
+        return ""
+
+
 def spool_study(
-    home: Home, files: Sequence[bytes], *, study: str = "1", revision: int = 1, calling: str = "RIVERSIDE_RTR"
+    home: Home,
+    files: Sequence[bytes],
+    *,
+    study: str = "1",
+    revision: int = 1,
+    calling: str = "RIVERSIDE_RTR",
+    study_instance_uid: str = "",
 ) -> StudyManifest:
     """Put files and their manifest into the spool, as the mirror leaves them."""
-    study_key = PSEUDONYMISER.study_key(f"{ROOT}.{study}")
+    study_key = PSEUDONYMISER.study_key(study_instance_uid or f"{ROOT}.{study}")
     path = manifest_path(home.spool, study_key, revision)
     path.parent.mkdir(parents=True, exist_ok=True)
     instances = []
     for number, content in enumerate(files):
         name = f"{number}.dcm"
         (path.parent / name).write_bytes(content)
-        instances.append(SpooledInstance(name, f"{ROOT}.{study}.{number}", hashlib.sha256(content).hexdigest()))
+        uid = sop_instance_uid_of(content) or f"{ROOT}.{study}.{number}"
+        instances.append(SpooledInstance(name, uid, hashlib.sha256(content).hexdigest()))
     manifest = StudyManifest(
         study_key=study_key,
         revision=revision,

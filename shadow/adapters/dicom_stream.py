@@ -13,6 +13,7 @@ half a PDU holds an association for ever, and a PDU may name any length up to 4 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import select
 import socket
@@ -22,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from pynetdicom.dul import DULServiceProvider
@@ -30,6 +31,8 @@ from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAsso
 
 from shadow.adapters.dicom_pump import CLOSED, INVALID, Lent, NotPData, Pump
 from shadow.adapters.dicom_store import P_DATA_TF, Conversation, Invalid, Storage
+
+log = logging.getLogger(__name__)
 
 PENDING_CONNECTIONS = 128
 SECONDS_FOR_A_PDU = 30.0
@@ -355,10 +358,24 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
         self._idle_timer.restart()
 
 
+def _serve(association: Any, run: Callable[[], None]) -> None:
+    """An association's thread: where pynetdicom fails on what its peer asks for, the connection must not stay."""
+    try:
+        run()
+    except Exception as error:  # noqa: BLE001 (the edge of a thread: what it holds would be held for ever)
+        log.error("association_failed", extra={"error": type(error).__name__})
+        association.dul.kill_dul()
+        stream = association.dul.socket and association.dul.socket.socket
+        if stream is not None:
+            association._server.shutdown_request(stream)
+        association._server.refused("not_understood")
+
+
 class _Handler(RequestHandler):  # type: ignore[misc]
     def _create_association(self) -> Any:
         association = super()._create_association()
         server = self.server
+        association.run = partial(_serve, association, association.run)
         if server.storage is None:
             association.dul.event_queue.queue.clear()  # of the socket that is replaced
             association.dul.socket = bounded = _BoundedSocket(association, client_socket=self.request)

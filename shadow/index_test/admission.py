@@ -16,7 +16,7 @@ from shadow.index_test.eligibility import Exclusion, ExclusionReason, exclusion_
 from shadow.index_test.instance import Instance, read_instance
 from shadow.index_test.mirror import StudyManifest
 from shadow.index_test.spool import SpooledInstance
-from shadow.index_test.study_header import StudyHeader, read_study_header
+from shadow.index_test.study_header import StudyHeader, decoded, read_study_header
 from shadow.index_test.vendor_results import VendorReception
 from shadow.protocol.site import Site
 from shadow.protocol.trial import TrialProtocol
@@ -34,7 +34,8 @@ class Admission:
     Attributes:
         closed: its event.
         excluded: the refusal, or None where the study is eligible.
-        unreadable: one audit entry an instance that could not be read, and one a reason for those without a copy.
+        unreadable: one audit entry an instance that could not be read, one a reason for those without a copy, and
+            one where the study names several orders.
         identities: what the vault keeps, by pseudonym, before the event is appended.
         ready: what the models' lanes get; None for an excluded study and for revisions after the first,
             because the first is what a model would have had.
@@ -90,7 +91,7 @@ def admit_study(
         ConfigurationError: the site's accession rule is unknown.
     """
     site = next((one for one in sites if manifest.calling_ae_title in one.calling_ae_titles), None)
-    instances, unreadable, documents = _read_instances(manifest, folder)
+    instances, unreadable, documents = _read_instances(manifest, folder, pseudonymiser)
     if not instances:
         reason = Exclusion(ExclusionReason.NO_READABLE_INSTANCE, f"{len(manifest.instances)} instances, none readable")
         return Admission(
@@ -110,14 +111,16 @@ def admit_study(
             pseudonymiser, pseudonyms.patient_key, pseudonyms.accession_key, pseudonyms.date_shift_days
         )
         digest = write_copies(
-            copies_folder(studies_folder, manifest.study_key, manifest.revision), _copies(instances, context)
+            copies_folder(studies_folder, manifest.study_key, manifest.revision), _copies(instances, header, context)
         )
         ready = ReadyStudy(manifest.study_key, manifest.revision, digest)
     vendor_results = _vendor_results(manifest, folder, documents, site, protocol, pseudonymiser)
     return Admission(
         closed=_closed(manifest, site, header, pseudonyms),
         excluded=None if refusal is None else _excluded(manifest, refusal),
-        unreadable=unreadable + (_uncopied(manifest, instances) if ready else ()),
+        unreadable=unreadable
+        + _ambiguous(manifest, header)
+        + (_uncopied(manifest, instances, header) if ready else ()),
         identities=_identities(manifest, header, pseudonyms),
         ready=ready,
         vendor_results=vendor_results,
@@ -218,7 +221,7 @@ def _excluded(manifest: StudyManifest, exclusion: Exclusion) -> StudyExcluded:
 
 
 def _read_instances(
-    manifest: StudyManifest, folder: Path
+    manifest: StudyManifest, folder: Path, pseudonymiser: Pseudonymiser
 ) -> tuple[list[Instance], tuple[Audited, ...], list[SpooledInstance]]:
     """The readable instances, an entry for each that is not, and which of them are structured reports."""
     instances: list[Instance] = []
@@ -226,7 +229,9 @@ def _read_instances(
     documents: list[SpooledInstance] = []
     for spooled in manifest.instances:
         try:
-            instances.append(_read_spooled(folder, spooled))
+            instance = _read_spooled(folder, spooled)
+            _check_identity(instance, spooled, manifest.study_key, pseudonymiser)
+            instances.append(instance)
             if instances[-1].text("Modality").upper() == "SR":
                 documents.append(spooled)
         except UnreadableInstance as error:
@@ -252,6 +257,15 @@ def _read_spooled(folder: Path, spooled: SpooledInstance) -> Instance:
     return read_instance(content)
 
 
+def _check_identity(instance: Instance, spooled: SpooledInstance, study_key: str, pseudonymiser: Pseudonymiser) -> None:
+    """That the instance is who it was at arrival: a second UID further in would put it in another one's place."""
+    copied_uid(instance, pseudonymiser)
+    if instance.text("SOPInstanceUID") != spooled.sop_instance_uid:
+        raise UnreadableInstance("several_sop_instance_uids")
+    if pseudonymiser.study_key(instance.text("StudyInstanceUID")) != study_key:
+        raise UnreadableInstance("several_study_instance_uids")
+
+
 def _pseudonyms(header: StudyHeader, site: Site | None, pseudonymiser: Pseudonymiser) -> _Pseudonyms:
     if site is None:
         return _Pseudonyms(None, None, 0)
@@ -268,18 +282,25 @@ def _pseudonyms(header: StudyHeader, site: Site | None, pseudonymiser: Pseudonym
     )
 
 
-def _copies(instances: Sequence[Instance], context: DeidentificationContext) -> dict[str, bytes]:
+def _copies(instances: Sequence[Instance], header: StudyHeader, context: DeidentificationContext) -> dict[str, bytes]:
     """Copies of images from a detector alone: dose screens, captures and burned-in text are not forwarded."""
     return {
         copied_uid(instance, context.pseudonymiser): deidentify_instance(instance, context)
         for instance in instances
-        if pixel_refusal(instance) is None
+        if _refusal(instance, header) is None
     }
 
 
-def _uncopied(manifest: StudyManifest, instances: Sequence[Instance]) -> tuple[Audited, ...]:
+def _refusal(instance: Instance, header: StudyHeader) -> str | None:
+    """Why an instance gets no copy: what its pixels may hold, or that they are another patient's."""
+    if decoded(instance, "PatientID") not in ("", header.identified("PatientID")):
+        return "another_patient"
+    return pixel_refusal(instance)
+
+
+def _uncopied(manifest: StudyManifest, instances: Sequence[Instance], header: StudyHeader) -> tuple[Audited, ...]:
     """One entry a study and reason for the instances that got no copy."""
-    counted = Counter(refusal for one in instances if (refusal := pixel_refusal(one)) is not None)
+    counted = Counter(refusal for one in instances if (refusal := _refusal(one, header)) is not None)
     return tuple(
         Audited(
             identifier=f"no-copy:{manifest.study_key}:r{manifest.revision}:{reason}",
@@ -290,6 +311,15 @@ def _uncopied(manifest: StudyManifest, instances: Sequence[Instance]) -> tuple[A
         )
         for reason in sorted(counted)
     )
+
+
+def _ambiguous(manifest: StudyManifest, header: StudyHeader) -> tuple[Audited, ...]:
+    """An entry for a study that names more than one order: its report is looked for under the first."""
+    if header.accession_numbers < 2:
+        return ()
+    identifier = f"accessions:{manifest.study_key}:r{manifest.revision}"
+    detail = f"accession_numbers={header.accession_numbers}"
+    return (Audited(identifier, ACTOR, "several_accession_numbers", manifest.study_key, detail),)
 
 
 def _identities(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import mmap
 import struct
 import warnings
 import zlib
@@ -21,6 +23,9 @@ SOP_INSTANCE_UID = BaseTag(0x00080018)
 STUDY_INSTANCE_UID = BaseTag(0x0020000D)
 
 _HEAD_BYTES = 3 << 12
+_LONG_HEAD_BYTES = 1 << 21
+"""As much as pydicom is given, inflated where it was deflated: a file can ask it for gigabytes and for minutes."""
+_DEFLATED, _PLAIN = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"
 _META_LENGTH_AT = 132
 _UNDEFINED = 0xFFFFFFFF
 
@@ -69,7 +74,7 @@ class AssociationRejected:
     Attributes:
         calling_ae_title: as the peer gave it, unchecked; empty where it was refused before it gave one.
         reason: stable code: `calling_ae_title`, `called_ae_title`, `too_many_associations`; before an
-            association `address`, `tls_handshake`, `connection_lost` or `too_many_connections`.
+            association `address`, `tls_handshake`, `connection_lost`, `too_many_connections` or `not_understood`.
     """
 
     calling_ae_title: str
@@ -110,16 +115,27 @@ def checked_study_instance_uid(uids: tuple[str, str], sop_instance_uid: str) -> 
 def uids_of_file(path: Path) -> tuple[str, str]:
     """SOP and Study Instance UID of a file, empty where there is none; nothing behind them is read.
 
+    Where the elements before them are not plainly laid out, they must stand within the first two megabytes.
+
     Raises:
         OSError: the file cannot be opened.
         UnreadableInstance: it is no DICOM data set.
     """
     with path.open("rb", buffering=0) as file:
         head = file.read(_HEAD_BYTES)
-    return uids_of_plain_head(head) or _uids_by_pydicom(path)
+        found = uids_of_plain_head(head)
+        if found is not None:
+            return found
+        if len(head) == _HEAD_BYTES:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+                found = uids_of_plain_head(whole)
+    if found is not None:
+        return found
+    elements = near_start(path, SOP_INSTANCE_UID, STUDY_INSTANCE_UID)
+    return elements[0], elements[1]
 
 
-def uids_of_plain_head(head: bytes) -> tuple[str, str] | None:
+def uids_of_plain_head(head: bytes | mmap.mmap) -> tuple[str, str] | None:
     """SOP and Study Instance UID where the file begins as nearly all do, else None: pydicom takes 0.3 ms for it.
 
     Nearly all: little endian, not deflated, tags ascending, no undefined length before the Study Instance UID, and
@@ -131,7 +147,7 @@ def uids_of_plain_head(head: bytes) -> tuple[str, str] | None:
     found_at = head.find(b"\2\0\x10\0UI", _META_LENGTH_AT, position)
     syntax_length = int.from_bytes(head[found_at + 6 : found_at + 8], "little")
     syntax = head[found_at + 8 : found_at + 8 + syntax_length].rstrip(b"\0 ")
-    if found_at < 0 or syntax in (b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.1.99"):
+    if found_at < 0 or syntax in (b"1.2.840.10008.1.2.2", _DEFLATED):
         return None
     implicit = syntax == b"1.2.840.10008.1.2"
     before, sop_instance_uid = 0, b""
@@ -160,18 +176,35 @@ def uids_of_plain_head(head: bytes) -> tuple[str, str] | None:
     return None
 
 
-def _uids_by_pydicom(path: Path) -> tuple[str, str]:
-    with path.open("rb") as file, warnings.catch_warnings():
+def near_start(path: Path, *tags: BaseTag) -> list[str]:
+    """The UIDs at these tags, in ascending order, within the file's first megabytes; empty where there is none.
+
+    Raises:
+        OSError: the file cannot be opened.
+        UnreadableInstance: it is no DICOM data set.
+    """
+    with path.open("rb", buffering=0) as file:
+        head = file.read(_LONG_HEAD_BYTES)
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote values and the file's name
         try:
             dataset = read_partial(
-                file,
-                stop_when=lambda tag, vr, length: tag > STUDY_INSTANCE_UID,  # noqa: ARG005 (pydicom's signature)
-                specific_tags=[SOP_INSTANCE_UID, STUDY_INSTANCE_UID],
+                io.BytesIO(_inflated(head)),
+                stop_when=lambda tag, vr, length: tag > tags[-1],  # noqa: ARG005 (pydicom's signature)
+                specific_tags=list(tags),
             )
-            return _plain_uid(dataset.get_item(SOP_INSTANCE_UID)), _plain_uid(dataset.get_item(STUDY_INSTANCE_UID))
+            return [_plain_uid(dataset.get_item(tag)) for tag in tags]
         except HOSTILE_FILE_ERRORS as error:
             raise UnreadableInstance("undecodable_data_set", type(error).__name__) from error
+
+
+def _inflated(head: bytes) -> bytes:
+    """The beginning of a file as if it had not been deflated (PS3.5 annex A.5)."""
+    start = _META_LENGTH_AT + 12 + int.from_bytes(head[_META_LENGTH_AT + 8 : _META_LENGTH_AT + 12], "little")
+    if _DEFLATED not in head[:start]:
+        return head
+    data_set = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head[start:], _LONG_HEAD_BYTES)
+    return head[:start].replace(_DEFLATED, _PLAIN) + data_set
 
 
 def _plain_uid(element: object) -> str:

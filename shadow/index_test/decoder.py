@@ -1,6 +1,7 @@
 """Decompression outside this process: a few workers that are started when the first compressed image comes.
 
 A codec in C that crashes, hangs or takes all memory costs its worker, and the image is unreadable; the lane goes on.
+The same workers let pydicom read what may be a bomb.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from shadow.domain.errors import NotEvaluable
-from shadow.index_test.decoder_worker import COLOURS, DECODE, DECODED, LENGTH, LOAD, NUMBER, SHAPE
+from shadow.index_test.decoder_worker import COLOURS, DECODE, DECODED, LENGTH, LOAD, NUMBER, REWRITE, SHAPE
 
 WORKERS = 2
 SECONDS_FOR_AN_IMAGE = 60.0
+SECONDS_FOR_A_FILE = 20.0
+MAXIMUM_FRAME_BYTES = 1 << 28
+"""Of one decoded image: no detector has 11,000 x 11,000 pixels of 16 bits."""
 _PIPE_BYTES = 1 << 20
 
 Stored = npt.NDArray[np.unsignedinteger]
@@ -40,8 +44,30 @@ class _Worker:
         """One frame: shape (rows, columns), or (rows, columns, samples) where there are several.
 
         Raises:
-            NotEvaluable: the codec refuses the image, crashes, or does not end.
+            NotEvaluable: the codec refuses the image, crashes, or does not end; or the image is too large.
         """
+        with self._answer(content, kind, index, SECONDS_FOR_AN_IMAGE) as end:
+            rows, columns, samples, size = SHAPE.unpack(self._read(SHAPE.size, end))
+            count = rows * columns * samples * size
+            if count > MAXIMUM_FRAME_BYTES:
+                self.stop()
+                raise NotEvaluable("unreadable_pixel_data", "larger than any detector's")
+            values = np.frombuffer(self._read(count, end), f"<u{size}")
+            return values.reshape((rows, columns) if samples == 1 else (rows, columns, samples))
+
+    def rewritten(self, content: bytes) -> bytes:
+        """The file in explicit VR little endian.
+
+        Raises:
+            NotEvaluable: pydicom cannot read it, or not within its memory or time.
+        """
+        with self._answer(content, REWRITE, 0, SECONDS_FOR_A_FILE) as end:
+            (length,) = NUMBER.unpack(self._read(NUMBER.size, end))
+            return self._read(length, end)
+
+    @contextmanager
+    def _answer(self, content: bytes, kind: bytes, number: int, seconds: float) -> Iterator[float]:
+        """Ask, and wait for an answer that is not a failure: until when the rest of it must have come."""
         try:
             process = self._process or self._start()
             assert process.stdin is not None
@@ -49,13 +75,12 @@ class _Worker:
                 process.stdin.write(LOAD + NUMBER.pack(len(content)))
                 process.stdin.write(content)
                 self._loaded = content
-            process.stdin.write(kind + NUMBER.pack(index))
+            process.stdin.write(kind + NUMBER.pack(number))
             process.stdin.flush()
-            end = time.monotonic() + SECONDS_FOR_AN_IMAGE
+            end = time.monotonic() + seconds
             if self._read(1, end) == DECODED:
-                rows, columns, samples, size = SHAPE.unpack(self._read(SHAPE.size, end))
-                values = np.frombuffer(self._read(rows * columns * samples * size, end), f"<u{size}")
-                return values.reshape((rows, columns) if samples == 1 else (rows, columns, samples))
+                yield end
+                return
             (length,) = LENGTH.unpack(self._read(LENGTH.size, end))
             failure = self._read(length, end).decode("ascii", errors="replace")
         except (OSError, EOFError, TimeoutError) as error:
@@ -96,8 +121,8 @@ class _Worker:
         descriptor = self._process.stdout.fileno()
         parts, left = [], count
         while left:
-            ready, _, _ = select.select([descriptor], [], [], max(0.0, end - time.monotonic()))
-            if not ready:
+            seconds = end - time.monotonic()
+            if seconds < 0 or not select.select([descriptor], [], [], seconds)[0]:
                 raise TimeoutError
             part = os.read(descriptor, min(left, _PIPE_BYTES))
             if not part:
@@ -133,6 +158,15 @@ class DecoderPool:
         """
         with self._worker() as worker:
             return worker.decode(content, index, COLOURS)
+
+    def rewritten(self, content: bytes) -> bytes:
+        """A PS3.10 file as pydicom writes it in explicit VR little endian.
+
+        Raises:
+            NotEvaluable: as `decode`.
+        """
+        with self._worker() as worker:
+            return worker.rewritten(content)
 
     def close(self) -> None:
         """End the workers."""

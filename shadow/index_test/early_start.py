@@ -7,18 +7,19 @@ What comes later makes revision 2, as always.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pydicom
+from pydicom.tag import BaseTag
 
 from shadow.domain.errors import NotEvaluable, UnreadableInstance
-from shadow.index_test.instance import PYDICOM_ERRORS, read_instance
+from shadow.index_test.arrival import near_start
+from shadow.index_test.instance import read_instance
 from shadow.index_test.series import choose_series
 from shadow.protocol.trial import SeriesChoice
 
 SAME_THICKNESS_MM = 0.5
+SERIES_INSTANCE_UID = BaseTag(0x0020000E)
 
 
 @dataclass(slots=True)
@@ -45,12 +46,9 @@ class EarlyStart:
     def saw(self, study_key: str, file: Path, at: float) -> None:
         """An instance was sorted to its study."""
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                head = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
-        except PYDICOM_ERRORS:
+            (uid,) = near_start(file, SERIES_INSTANCE_UID)
+        except (OSError, UnreadableInstance):
             return
-        uid = str(head.get("SeriesInstanceUID", ""))
         series = self._studies.setdefault(study_key, {}).setdefault(uid, _Series(at))
         series.last_image_at = max(at, series.last_image_at)
         series.files.add(file)

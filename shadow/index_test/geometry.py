@@ -15,6 +15,8 @@ import numpy.typing as npt
 from shadow.domain.errors import NotEvaluable
 from shadow.index_test.frames import Frame
 
+SMALLEST_SPACING_MM, LARGEST_SPACING_MM = 0.01, 100.0
+"""Between pixels; beyond, the number is no spacing."""
 SAME_POSITION_MM = 0.05
 SAME_SPACING_MM = 1e-3
 SAME_DIRECTION = 2e-3
@@ -45,7 +47,7 @@ def same_geometry(slices: Sequence[Frame], findings: list[str]) -> list[Frame]:
     members = {one: sum(_is_same(one, other) for other in geometries) for one, _ in candidates}
     commonest = max(members, key=members.__getitem__)
     spacing = commonest[1]
-    if len(spacing) != 2 or min(spacing) <= 0:
+    if len(spacing) != 2 or min(spacing) < SMALLEST_SPACING_MM or max(spacing) > LARGEST_SPACING_MM:
         raise NotEvaluable("no_pixel_spacing")
     for part, finding in enumerate(_DIFFERENCES):
         if not all(_is_near(one[part], commonest[part], _TOLERANCES[part]) for one in geometries):

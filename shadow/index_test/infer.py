@@ -140,7 +140,9 @@ class _ModelLane:
             return _Prepared(name, study, prepare_study(copies, self.protocol.series, self.contract))
         except NotEvaluable as error:
             return self._failed(name, error.reason, error.detail)
-        except (OSError, MemoryError):
+        except MemoryError:
+            return self._tried(name, "out_of_memory", "input")
+        except OSError:
             raise
         except Exception as error:  # noqa: BLE001 (the edge: one study's pixels must not stop the lane)
             return self._failed(name, f"unexpected:{type(error).__name__}", "input")
@@ -157,8 +159,8 @@ class _ModelLane:
     def _infer(self, group: Sequence[_Prepared]) -> dict[str, Result]:
         """Scores of several studies in one run; if that fails, of each alone."""
         try:
-            scores = self.session.run(np.concatenate([one.given.slices for one in group]))
-        except (OSError, MemoryError, ModelContractError):
+            scores = self._scores([one.given.slices for one in group])
+        except (OSError, ModelContractError):
             raise
         except Exception as error:  # noqa: BLE001 (the runtime's own exceptions are many and not public)
             if len(group) > 1:
@@ -170,14 +172,24 @@ class _ModelLane:
             for one, own in zip(group, np.split(scores, ends), strict=True)
         }
 
+    def _scores(self, inputs: Sequence[Floats]) -> Floats:
+        """One score a slice; a study of thousands goes through the model in several runs."""
+        batch = inputs[0] if len(inputs) == 1 else np.concatenate(inputs)
+        starts = range(0, len(batch), SLICES_A_RUN)
+        return np.concatenate([self.session.run(batch[start : start + SLICES_A_RUN]) for start in starts])
+
     def _inference_failed(self, name: str, error: Exception) -> dict[str, Result]:
-        """A failure counts after three tries: what fails here may be the machine and not the study."""
         failure = type(error).__name__
+        result = self._tried(
+            name, "out_of_memory" if failure == "MemoryError" else f"unexpected:{failure}", "inference"
+        )
+        return {} if result is None else {name: result}
+
+    def _tried(self, name: str, reason: str, detail: str) -> Result | None:
+        """A failure counts after three tries: what fails here may be the machine and not the study."""
         attempts = self.queue.begin(name)
-        _log.error("inference: %s attempt=%d study_key=%s", failure, attempts, _study_of(name)[0])
-        if attempts < MAXIMUM_ATTEMPTS:
-            return {}
-        return {name: self._failed(name, f"unexpected:{failure}", "inference")}
+        _log.error("%s: %s attempt=%d study_key=%s", detail, reason, attempts, _study_of(name)[0])
+        return self._failed(name, reason, detail) if attempts >= MAXIMUM_ATTEMPTS else None
 
     def _failed(self, name: str, reason: str, detail: str) -> Result:
         return failed(*_study_of(name), self.contract, reason, detail)
@@ -190,7 +202,7 @@ def _study_of(name: str) -> tuple[str, int]:
 
 
 def _runs(prepared: Sequence[_Prepared]) -> Iterator[Sequence[_Prepared]]:
-    """Groups of studies whose slices fit one run together; a larger study runs alone."""
+    """Groups of studies whose slices fit one run together; a larger study is a group of its own."""
     group: list[_Prepared] = []
     slices = 0
     for one in prepared:

@@ -4,6 +4,9 @@ Explicit VR little endian (PS3.5 section 7.1.2), native or encapsulated, is read
 encoding, and every file that this reader finds malformed, goes once through pydicom, which knows the world's
 oddities, and is written again as explicit VR little endian; what pydicom cannot read either is unreadable.
 So there is one form downstream, and de-identification has one engine for all files.
+
+Whatever a file holds, reading it is bounded: in depth, in elements, in the length of a text, and, where pydicom reads
+what is large or deflated, by a process of its own that has so much memory and so many seconds and no more.
 """
 
 from __future__ import annotations
@@ -22,12 +25,19 @@ import pydicom
 from pydicom.datadict import tag_for_keyword
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import BaseTag
-from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRLittleEndian
+from pydicom.uid import UID, AllTransferSyntaxes, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from shadow.domain.errors import UnreadableInstance
+from shadow.domain.errors import NotEvaluable, UnreadableInstance
+from shadow.index_test.decoder import pool
 from shadow.index_test.deidentify_table import SAFE_PRIVATE
 
 MAXIMUM_DEPTH = 16
+MAXIMUM_ELEMENTS = 2_000_000
+"""Of one file, items of sequences too: a slide of 100,000 frames has one and a half million."""
+MAXIMUM_TEXT_BYTES = 1 << 16
+"""Of a value that is read as text; the longest that a VR of short length can have."""
+MAXIMUM_BYTES_REWRITTEN_HERE = 1 << 20
+"""What is larger, or deflated, is read by pydicom in a worker: a file of 50 MB can ask for gigabytes and minutes."""
 PIXEL_DATA = 0x7FE00010
 LUT_DATA = 0x00283006
 _PREAMBLE = 132
@@ -46,6 +56,17 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _TAG = struct.Struct("<HH")
 _SHORT = struct.Struct("<H")
 _LONG = struct.Struct("<L")
+
+_DEFLATED = str(DeflatedExplicitVRLittleEndian).encode()
+_LONGEST_META = 1 << 12
+"""Where the Transfer Syntax UID stands in a file of the spool, which the spool itself begins."""
+_REASONS = {
+    "decoder_hangs": "reading_takes_too_long",
+    "decoder_died": "reading_takes_too_much_memory",
+    "MemoryError": "reading_takes_too_much_memory",
+    "nesting_too_deep": "nesting_too_deep",
+}
+"""What a worker's end says about the file."""
 
 _EXPLICIT_LITTLE_ENDIAN = frozenset(
     str(one) for one in AllTransferSyntaxes if one.is_little_endian and not one.is_implicit_VR and not one.is_deflated
@@ -98,8 +119,11 @@ class Instance:
 
     def text(self, keyword: str) -> str:
         """The value as text without padding; empty where absent. Not for names: see `deidentify.identity`."""
-        raw = self.raw(keyword)
-        return "" if raw is None else raw.decode("latin-1").strip(" \0\r\n\t")
+        element = self.elements.get(_tag(keyword))
+        if element is None:
+            return ""
+        raw = self.buffer[element.start : min(element.end, element.start + MAXIMUM_TEXT_BYTES)]
+        return raw.decode("latin-1").strip(" \0\r\n\t")
 
     def texts(self, keyword: str) -> tuple[str, ...]:
         """The values of a multi-valued text element; empty where absent or empty."""
@@ -107,7 +131,10 @@ class Instance:
         return tuple(one.strip(" \0") for one in text.split("\\")) if text else ()
 
     def numbers(self, keyword: str) -> tuple[float, ...]:
-        """The values of a numeric element (DS, IS or binary); empty where absent, empty, or not finite numbers."""
+        """The values of a numeric element (DS, IS or binary); empty where absent, empty or not all finite numbers.
+
+        NaN and infinity are how a broken sender says nothing: no stage may compute with them.
+        """
         element = self.elements.get(_tag(keyword))
         if element is None:
             return ()
@@ -149,7 +176,8 @@ def read_instance(content: bytes) -> Instance:
     """Read one PS3.10 file.
 
     Raises:
-        UnreadableInstance: `not_dicom`, `nesting_too_deep` or `malformed`.
+        UnreadableInstance: `not_dicom`, `unknown_transfer_syntax`, `nesting_too_deep`, `too_many_elements`,
+            `malformed`, `reading_takes_too_long` or `reading_takes_too_much_memory`.
     """
     if content[128:_PREAMBLE] != b"DICM":
         raise UnreadableInstance("not_dicom", "no DICM after the preamble")
@@ -160,19 +188,34 @@ def read_instance(content: bytes) -> Instance:
 
 
 def _read_strictly(content: bytes) -> Instance:
-    meta, position = _read_elements(content, _PREAMBLE, len(content), 0, meta=True)
+    left = _Allowance()
+    meta, position = _read_elements(content, _PREAMBLE, len(content), 0, left, meta=True)
     transfer_syntax = next((one for one in meta if one.tag == 0x00020010), None)
     if transfer_syntax is None:
         raise _Malformed
     uid = content[transfer_syntax.start : transfer_syntax.end].decode("latin-1").strip(" \0")
     if uid not in _EXPLICIT_LITTLE_ENDIAN:
+        if uid not in AllTransferSyntaxes:
+            raise UnreadableInstance("unknown_transfer_syntax")
         raise _Malformed
-    elements, _ = _read_elements(content, position, len(content), 0)
+    elements, _ = _read_elements(content, position, len(content), 0, left)
     return Instance(content, uid, {one.tag: one for one in elements})
 
 
+@dataclass(slots=True)
+class _Allowance:
+    """How many elements and items may still come."""
+
+    elements: int = MAXIMUM_ELEMENTS
+
+    def spend(self, count: int) -> None:
+        self.elements -= count
+        if self.elements < 0:
+            raise UnreadableInstance("too_many_elements")
+
+
 def _read_elements(
-    buffer: bytes, position: int, end: int, depth: int, *, meta: bool = False, delimited: bool = False
+    buffer: bytes, position: int, end: int, depth: int, left: _Allowance, *, meta: bool = False, delimited: bool = False
 ) -> tuple[list[Element], int]:
     """The elements from a position on: to `end`, to an item delimiter, or (meta) to the end of group 0002."""
     if depth > MAXIMUM_DEPTH:
@@ -195,8 +238,9 @@ def _read_elements(
         else:
             raise _Malformed
         items: list[list[Element]] | None = None
+        left.spend(1)
         if vr == b"SQ":
-            items, position = _read_items(buffer, start, end, length, depth)
+            items, position = _read_items(buffer, start, end, length, depth, left)
         elif length == _UNDEFINED:
             position = _skip_fragments(buffer, start, end, tag)
         else:
@@ -212,7 +256,9 @@ def _read_elements(
     return elements, position
 
 
-def _read_items(buffer: bytes, start: int, end: int, length: int, depth: int) -> tuple[list[list[Element]], int]:
+def _read_items(
+    buffer: bytes, start: int, end: int, length: int, depth: int, left: _Allowance
+) -> tuple[list[list[Element]], int]:
     stop = end if length == _UNDEFINED else start + length
     if stop > end:
         raise _Malformed
@@ -227,12 +273,13 @@ def _read_items(buffer: bytes, start: int, end: int, length: int, depth: int) ->
             return items, position
         if tag != _ITEM:
             raise _Malformed
+        left.spend(1)
         if item_length == _UNDEFINED:
-            item, position = _read_elements(buffer, position, stop, depth + 1, delimited=True)
+            item, position = _read_elements(buffer, position, stop, depth + 1, left, delimited=True)
         else:
             if position + item_length > stop:
                 raise _Malformed
-            item, position = _read_elements(buffer, position, position + item_length, depth + 1)
+            item, position = _read_elements(buffer, position, position + item_length, depth + 1, left)
         items.append(item)
     if length == _UNDEFINED or position != stop:
         raise _Malformed
@@ -258,14 +305,31 @@ def _skip_fragments(buffer: bytes, start: int, end: int, tag: int) -> int:
 
 def _read_through_pydicom(content: bytes) -> Instance:
     """Let pydicom read what the strict reader would not, and read strictly what pydicom writes."""
+    if len(content) <= MAXIMUM_BYTES_REWRITTEN_HERE and _DEFLATED not in content[:_LONGEST_META]:
+        written = rewritten(content)
+    else:
+        try:
+            written = pool().rewritten(content)
+        except NotEvaluable as refused:
+            raise UnreadableInstance(_REASONS.get(refused.detail, "malformed"), refused.detail) from None
+    try:
+        return _read_strictly(written)
+    except _Malformed as error:
+        raise UnreadableInstance("malformed", "not even after pydicom wrote it again") from error
+
+
+def rewritten(content: bytes) -> bytes:
+    """A PS3.10 file as pydicom writes it in explicit VR little endian.
+
+    Raises:
+        UnreadableInstance: `nesting_too_deep` or `malformed`.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(io.BytesIO(content))
             _strip(dataset, 0)
-            return _read_strictly(explicit_little_endian(dataset))
-    except _Malformed as error:
-        raise UnreadableInstance("malformed", "not even after pydicom wrote it again") from error
+            return explicit_little_endian(dataset)
     except PYDICOM_ERRORS as error:
         # The exception's own text may quote a value, so only its type is told.
         raise UnreadableInstance("malformed", type(error).__name__) from None

@@ -58,12 +58,14 @@ def prepare_study(copies: Mapping[str, bytes], rules: SeriesChoice, contract: Mo
     """Read, choose and bring one study onto the model's grid, by the kind of input that its contract names.
 
     Raises:
-        NotEvaluable: no series qualifies, slices are missing, or pixels cannot be read.
+        NotEvaluable: no series qualifies, slices are missing, pixels cannot be read, or `input_not_finite`.
     """
     given = _given(_read(copies), rules, contract)
-    batch = given.array
+    batch = np.ascontiguousarray(given.array)
+    if not np.isfinite(batch).all():
+        raise NotEvaluable("input_not_finite")
     digest = hashlib.sha256(f"float32 {batch.shape}\n".encode())
-    digest.update(batch.astype("<f4", copy=False).tobytes())
+    digest.update(batch.astype("<f4", copy=False).data)
     is_ct = contract.input.kind is InputKind.AXIAL_SLICES
     return ModelStudyInput(
         batch,

@@ -15,11 +15,16 @@ import numpy.typing as npt
 from pydicom.uid import UID
 
 from shadow.domain.errors import NotEvaluable
-from shadow.index_test.decoder import WORKERS, pool
+from shadow.index_test.decoder import MAXIMUM_FRAME_BYTES, WORKERS, pool
 from shadow.index_test.frames import Frame
+from shadow.index_test.instance import PIXEL_DATA
 from shadow.index_test.lookup_table import read_lookup_table
 
 AIR_HU = -1024.0
+MAXIMUM_VOXELS = 1 << 29
+"""Of one volume: 2,048 slices of 512 x 512. Compressed, a few megabytes could ask for more memory than there is."""
+LARGEST_HU, LARGEST_INTENSITY = 1e7, 1e30
+"""What a rescale may come to: beyond, it is no unit, and float32 soon ends."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -43,9 +48,10 @@ def hounsfield_units(slices: Sequence[Frame]) -> Floats:
     """float32 (slices, rows, columns) in Hounsfield units, of images that share a matrix.
 
     Raises:
-        NotEvaluable: `not_hounsfield_units`, `unsupported_pixel_format` or `unreadable_pixel_data`.
+        NotEvaluable: `not_hounsfield_units`, `unsupported_pixel_format`, `unreadable_pixel_data` or
+            `volume_too_large`.
     """
-    return np.stack(_each(_slice_hounsfield, slices))
+    return _stacked(_slice_hounsfield, slices)
 
 
 def intensities(frames: Sequence[Frame]) -> Floats:
@@ -54,7 +60,7 @@ def intensities(frames: Sequence[Frame]) -> Floats:
     Raises:
         NotEvaluable: as `modality_values`.
     """
-    return np.stack(_each(_intensities, frames))
+    return _stacked(_intensities, frames)
 
 
 def modality_values(frame: Frame) -> ModalityValues:
@@ -71,6 +77,8 @@ def modality_values(frame: Frame) -> ModalityValues:
     slope, intercept = frame.number("RescaleSlope"), frame.number("RescaleIntercept")
     if slope == 0:
         raise NotEvaluable("unsupported_pixel_format", "rescale slope 0")
+    if _largest(slope or 1.0, intercept or 0.0) > LARGEST_INTENSITY:
+        raise NotEvaluable("unsupported_pixel_format", "rescale beyond any number")
     rescaled = values.astype(np.float32)
     if slope is not None:
         rescaled *= np.float32(slope)
@@ -79,12 +87,24 @@ def modality_values(frame: Frame) -> ModalityValues:
     return ModalityValues(rescaled, padding, signed or (intercept is not None and intercept < 0))
 
 
-def _each(measure: Callable[[Frame], Floats], frames: Sequence[Frame]) -> list[Floats]:
+def _stacked(measure: Callable[[Frame], Floats], frames: Sequence[Frame]) -> Floats:
     """The values of every image; compressed ones are decoded by several workers at once."""
+    first = measure(frames[0])
+    if first.size * len(frames) > MAXIMUM_VOXELS:
+        raise NotEvaluable("volume_too_large", f"{len(frames)} images, {first.size * len(frames)} voxels")
+    volume = np.empty((len(frames), *first.shape), np.float32)
+    volume[0] = first
+
+    def fill(number: int) -> None:
+        volume[number] = measure(frames[number])
+
     if len(frames) > 1 and UID(frames[0].instance.transfer_syntax_uid).is_encapsulated:
         with ThreadPoolExecutor(WORKERS) as threads:
-            return list(threads.map(measure, frames))
-    return [measure(one) for one in frames]
+            list(threads.map(fill, range(1, len(frames))))
+    else:
+        for number in range(1, len(frames)):
+            fill(number)
+    return volume
 
 
 def _intensities(frame: Frame) -> Floats:
@@ -101,6 +121,8 @@ def _slice_hounsfield(instance: Frame) -> Floats:
     slope, intercept = instance.number("RescaleSlope"), instance.number("RescaleIntercept")
     if slope is None or intercept is None or slope == 0:
         raise NotEvaluable("not_hounsfield_units", "no rescale slope and intercept")
+    if _largest(slope, intercept) > LARGEST_HU:
+        raise NotEvaluable("not_hounsfield_units", "rescale beyond any scanner's")
     values, padded = _values(instance)
     result = values.astype(np.float32)
     if slope != 1:
@@ -110,6 +132,10 @@ def _slice_hounsfield(instance: Frame) -> Floats:
     if padded is not None:
         result[padded] = AIR_HU
     return result
+
+
+def _largest(slope: float, intercept: float) -> float:
+    return abs(slope) * (1 << 16) + abs(intercept)
 
 
 def _values(instance: Frame) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.bool_] | None]:
@@ -135,16 +161,18 @@ def _stored_values(instance: Frame) -> tuple[npt.NDArray[np.unsignedinteger], in
     bits = int(instance.number("BitsAllocated") or 0)
     if instance.number("SamplesPerPixel") not in (None, 1.0) or bits not in (8, 16) or not rows or not columns:
         raise NotEvaluable("unsupported_pixel_format", "samples, bits or matrix")
+    size = rows * columns * bits // 8
+    if size > MAXIMUM_FRAME_BYTES:
+        raise NotEvaluable("unsupported_pixel_format", "larger than any detector's")
     if int(instance.number("NumberOfFrames") or 1) != instance.frames:
         raise NotEvaluable("unsupported_pixel_format", "frames without functional groups")
     if UID(instance.instance.transfer_syntax_uid).is_encapsulated:
         return _decompressed(instance, rows, columns, bits), bits
-    raw = instance.raw("PixelData")
-    size = rows * columns * bits // 8
-    if raw is None or len(raw) < (instance.index + 1) * size:
+    element = instance.instance.elements.get(PIXEL_DATA)
+    if element is None or element.end - element.start < (instance.index + 1) * size:
         raise NotEvaluable("unreadable_pixel_data", "shorter than its matrix")
     values: npt.NDArray[np.unsignedinteger] = np.frombuffer(
-        raw, f"<u{bits // 8}", rows * columns, instance.index * size
+        instance.instance.buffer, f"<u{bits // 8}", rows * columns, element.start + instance.index * size
     )
     return values.reshape(rows, columns), bits
 

@@ -23,6 +23,8 @@ from shadow.index_test.sop_classes import FOR_PROCESSING, MAMMOGRAMS, RADIOGRAPH
 from shadow.index_test.volume import Volume, resample_slices
 
 MAXIMUM_IMAGES = 64
+MOST_OBLONG = 100
+"""A pixel may be so many times as long as wide; beyond, the numbers are no size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,6 @@ def _proportions(frame: Frame) -> tuple[float, float]:
     """Height and width of a pixel, in any unit; square where nothing is said."""
     for keyword in ("ImagerPixelSpacing", "PixelSpacing", "PixelAspectRatio"):
         values = frame.numbers(keyword)
-        if len(values) == 2 and min(values) > 0:
+        if len(values) == 2 and min(values) > 0 and max(values) <= MOST_OBLONG * min(values):
             return values[0], values[1]
     return 1.0, 1.0

@@ -17,6 +17,8 @@ from shadow.protocol.trial import SeriesChoice
 
 AXIAL_NORMAL_MINIMUM = 0.8
 """|z| of the unit normal; a gantry tilt of 30 degrees leaves 0.87."""
+FARTHEST_MM = 1e5
+"""From the origin of the patient's coordinates; beyond, the number is no place."""
 SLICE_CLASSES = {"CT": CT_SLICES, "MR": MR_SLICES}
 _LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
 _NOT_ACQUIRED = {"MPR", "REFORMATTED", "MIP", "MINIP", "AVERAGE", "PROJECTION IMAGE", "CSA MPR", "VOLUME RENDERING"}
@@ -163,7 +165,8 @@ def _refusal(instance: Frame, modality: str) -> Verdict | None:
     if instance.text("BurnedInAnnotation").upper() == "YES":
         return Verdict.BURNED_IN
     normal = slice_normal(instance)
-    if normal is None or len(instance.numbers("ImagePositionPatient")) != 3:
+    position = instance.numbers("ImagePositionPatient")
+    if normal is None or len(position) != 3 or max(map(abs, position)) > FARTHEST_MM:
         return Verdict.NO_GEOMETRY
     if modality == "CT" and abs(normal[2]) < AXIAL_NORMAL_MINIMUM:
         return Verdict.NOT_AXIAL

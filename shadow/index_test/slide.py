@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from shadow.domain.errors import NotEvaluable
-from shadow.index_test.decoder import pool
+from shadow.index_test.decoder import MAXIMUM_FRAME_BYTES, pool
 from shadow.index_test.instance import Instance
 from shadow.index_test.pixels import Floats
 from shadow.index_test.series import SeriesVerdict, Verdict
@@ -27,9 +27,9 @@ FINEST = 1 / 32
 GLASS = 0.86
 """A tile whose darkest channel is brighter than this on average is glass."""
 MAXIMUM_TILES = 4096
-MAXIMUM_GRID = 1 << 20
-"""Places for tiles that a level may have; more is no slide but a header that lies."""
-FRAMES_KEPT = 64
+MAXIMUM_GRID, MAXIMUM_REGIONS = 1 << 20, 1 << 22
+"""Places for tiles, and regions to cut, of one level: a slide of 20 mm x 20 mm at 0.1 um has a quarter of either."""
+FRAMES_KEPT, BYTES_KEPT = 64, 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,16 @@ class _Level:
     places: dict[tuple[int, int], int]
     decoded: OrderedDict[int, np.ndarray] = field(default_factory=OrderedDict)
 
+    def region_size(self, rows: int, columns: int, pixel_spacing_mm: float) -> tuple[int, int]:
+        """Height and width in pixels of what becomes one tile of the model."""
+        row_mm, column_mm = self.spacing_mm
+        return max(1, round(rows * pixel_spacing_mm / row_mm)), max(1, round(columns * pixel_spacing_mm / column_mm))
+
+    def can_be_cut(self, height: int, width: int) -> bool:
+        """Whether regions of this size, and how many there are, are those of a slide."""
+        regions = -(-self.rows // height) * -(-self.columns // width)
+        return regions <= MAXIMUM_REGIONS and height * width * 3 <= MAXIMUM_FRAME_BYTES
+
     def region(self, top: int, left: int, height: int, width: int) -> np.ndarray | None:
         """uint8 (height, width, 3); white beyond the slide and where the level has no tile; None where it has none."""
         bottom, right = min(top + height, self.rows), min(left + width, self.columns)
@@ -89,7 +99,7 @@ class _Level:
         if tile.shape != (self.tile_rows, self.tile_columns, 3) or tile.dtype != np.uint8:
             raise NotEvaluable("unsupported_pixel_format", "a tile is not 8 bits of red, green and blue")
         self.decoded[index] = tile
-        if len(self.decoded) > FRAMES_KEPT:
+        if len(self.decoded) > min(FRAMES_KEPT, max(BYTES_KEPT // tile.nbytes, 1)):
             self.decoded.popitem(last=False)
         return tile
 
@@ -111,6 +121,8 @@ def cut_tiles(instances: Sequence[Instance], rows: int, columns: int, pixel_spac
                 refusal = Verdict.TOO_COARSE
             elif min(found.spacing_mm) < FINEST * pixel_spacing_mm:
                 refusal = Verdict.TOO_FINE
+            elif not found.can_be_cut(*found.region_size(rows, columns, pixel_spacing_mm)):
+                refusal = Verdict.NO_GEOMETRY
             else:
                 levels.append(found)
         verdicts.append((instance, refusal or Verdict.NOT_PREFERRED))
@@ -184,6 +196,8 @@ def _level(instance: Instance) -> _Level | Verdict:
     if min(sizes) <= 0 or len(spacing) != 2 or min(spacing) <= 0:
         return Verdict.NO_GEOMETRY
     rows, columns, tile_rows, tile_columns = sizes
+    if tile_rows * tile_columns * 3 > MAXIMUM_FRAME_BYTES or (instance.number("NumberOfFrames") or 1) > MAXIMUM_GRID:
+        return Verdict.NO_GEOMETRY
     places = _places(instance, -(-rows // tile_rows), -(-columns // tile_columns), tile_rows, tile_columns)
     if places is None:
         return Verdict.NO_GEOMETRY
@@ -222,9 +236,7 @@ def _places(
 def _tissue(level: _Level, rows: int, columns: int, pixel_spacing_mm: float) -> Iterator[Floats]:
     """Float32 (3, rows, columns) tiles in reading order, glass left out."""
     row_mm, column_mm = level.spacing_mm
-    height, width = (
-        max(1, round(count * pixel_spacing_mm / mm)) for count, mm in ((rows, row_mm), (columns, column_mm))
-    )
+    height, width = level.region_size(rows, columns, pixel_spacing_mm)
     for top in range(0, level.rows, height):
         for left in range(0, level.columns, width):
             region = level.region(top, left, height, width)

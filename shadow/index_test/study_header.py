@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from pydicom.charset import convert_encodings, decode_bytes
@@ -33,6 +33,10 @@ IDENTITY_KEYWORDS = (
 _NAME_DELIMITERS = {ord("^"), ord("=")}
 _MONTHS, _WEEKS, _DAYS = 12, 52, 365
 _OLDEST_SHOWN = 90
+_FIRST_YEAR = 1970
+"""Nothing was acquired before: 00010101 and 19000101 stand where a device has no date."""
+_MOST_CHARACTER_SETS = 16
+_A_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,9 @@ class StudyHeader:
         modalities: Modality (0008,0060) of the instances.
         study_description: as it came; it may hold anything.
         station_name, manufacturer, ...: of the largest series that is not a localizer.
-        acquired_at: the earliest acquisition of the study, UTC.
+        acquired_at: the earliest acquisition within a day of the largest series, UTC: an old image that was sent along
+            does not move a study out of the trial's window.
+        accession_numbers: how many different ones the images give; a document may come from elsewhere.
         patient_age_years: Patient's Age (0010,1010), else from the birth date; not capped.
     """
 
@@ -61,6 +67,7 @@ class StudyHeader:
     patient_age_years: int | None
     patient_sex: str | None
     software_versions: str | None
+    accession_numbers: int = 1
 
     def identified(self, keyword: str) -> str:
         """One of the identity's values; empty where the study has none."""
@@ -82,9 +89,10 @@ def read_study_header(instances: Sequence[Instance], zone: ZoneInfo | None) -> S
     """
     ordered = sorted(instances, key=lambda one: one.text("SOPInstanceUID"))
     main = _main_instance(ordered)
+    series = main.text("SeriesInstanceUID")
+    ordered.sort(key=lambda one: one.text("SeriesInstanceUID") != series)  # what a stray says comes last
     identity = tuple((keyword, value) for keyword in IDENTITY_KEYWORDS if (value := _first_decoded(ordered, keyword)))
-    acquired = [instant for one in ordered if (instant := _acquired_at(one, zone)) is not None]
-    acquired_at = min(acquired, default=None)
+    acquired_at = _study_acquired_at(ordered, series, zone)
     words = identifying_words(main)
     sex = main.text("PatientSex").upper()
     return StudyHeader(
@@ -101,6 +109,7 @@ def read_study_header(instances: Sequence[Instance], zone: ZoneInfo | None) -> S
         patient_age_years=_age_years(main, acquired_at),
         patient_sex=sex if sex in {"F", "M", "O"} else None,
         software_versions=_plain(main, "SoftwareVersions", words),
+        accession_numbers=_different(ordered, "AccessionNumber"),
     )
 
 
@@ -115,15 +124,20 @@ def _main_instance(ordered: Sequence[Instance]) -> Instance:
     return next(one for one in candidates if one.text("SeriesInstanceUID") == series)
 
 
+def _different(instances: Sequence[Instance], keyword: str) -> int:
+    images = (one for one in instances if one.text("SOPClassUID") in IMAGE_CLASSES)
+    return len({one.text(keyword) for one in images} - {""})
+
+
 def _first_decoded(instances: Sequence[Instance], keyword: str) -> str:
     for instance in instances:
-        value = _decoded(instance, keyword)
+        value = decoded(instance, keyword)
         if value:
             return value
     return ""
 
 
-def _decoded(instance: Instance, keyword: str) -> str:
+def decoded(instance: Instance, keyword: str) -> str:
     """A text in the instance's own character set (0008,0005); what does not fit it is replaced, not lost."""
     raw = instance.raw(keyword)
     if not raw:
@@ -133,10 +147,19 @@ def _decoded(instance: Instance, keyword: str) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            encodings = convert_encodings(list(instance.texts("SpecificCharacterSet")) or [""])
+            encodings = convert_encodings(list(instance.texts("SpecificCharacterSet"))[:_MOST_CHARACTER_SETS] or [""])
             return str(decode_bytes(raw, encodings, _NAME_DELIMITERS)).strip(" \0")
         except (LookupError, ValueError):
             return raw.decode("latin-1").strip(" \0")
+
+
+def _study_acquired_at(ordered: Sequence[Instance], series: str, zone: ZoneInfo | None) -> datetime | None:
+    acquired = [(one, instant) for one in ordered if (instant := _acquired_at(one, zone)) is not None]
+    of_series = [instant for one, instant in acquired if one.text("SeriesInstanceUID") == series]
+    begun = min(of_series or [instant for _, instant in acquired], default=None)
+    if begun is None:
+        return None
+    return min(instant for _, instant in acquired if begun - instant <= _A_DAY)
 
 
 def _acquired_at(instance: Instance, zone: ZoneInfo | None) -> datetime | None:
@@ -145,7 +168,7 @@ def _acquired_at(instance: Instance, zone: ZoneInfo | None) -> datetime | None:
     for kind in ("Acquisition", "Study"):
         day = parsed_date(instance.text(f"{kind}Date"))
         wall_clock = parsed_time(instance.text(f"{kind}Time"))
-        if day is None or wall_clock is None:
+        if day is None or wall_clock is None or day.year < _FIRST_YEAR:
             continue
         try:
             if zone is not None:

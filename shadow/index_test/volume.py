@@ -22,6 +22,7 @@ from shadow.index_test.pixels import Floats, hounsfield_units
 from shadow.index_test.series import slice_normal
 
 TILT_DEGREES = 0.5
+PIXELS_A_STEP = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def build_volume(
 
     Raises:
         NotEvaluable: `missing_slices`, `too_few_slices`, `no_pixel_spacing`, `not_hounsfield_units`,
-            `unsupported_pixel_format` or `unreadable_pixel_data`.
+            `unsupported_pixel_format`, `unreadable_pixel_data` or `volume_too_large`.
     """
     findings: list[str] = []
     kept = same_geometry(slices, findings)
@@ -119,8 +120,15 @@ def resample_slices(volume: Volume, rows: int, columns: int, pixel_spacing_mm: f
     _, source_rows, source_columns = volume.values.shape
     row_mm, column_mm = volume.pixel_spacing_mm
     outside = np.float32(outside_hu)
-    down = _averaged(volume.values - outside, 1, _area_band(source_rows, row_mm, rows, pixel_spacing_mm))
-    resampled = _averaged(down, 2, _area_band(source_columns, column_mm, columns, pixel_spacing_mm))
+    down, across = (
+        _area_band(source_rows, row_mm, rows, pixel_spacing_mm),
+        _area_band(source_columns, column_mm, columns, pixel_spacing_mm),
+    )
+    resampled = np.empty((len(volume.values), rows, columns), np.float32)
+    step = max(1, PIXELS_A_STEP // (source_rows * source_columns))
+    for start in range(0, len(resampled), step):  # not all at once: that would take the memory thrice
+        some = slice(start, start + step)
+        resampled[some] = _averaged(_averaged(volume.values[some] - outside, 1, down), 2, across)
     resampled += outside
     return resampled
 

@@ -225,11 +225,13 @@ def test_quarantined_messages_and_instances_are_counted_by_reason(tmp_path: Path
         Audited("message:1", "reports", "message_quarantined", "0" * 64, "not_hl7"),
         Audited("message:2", "reports", "message_quarantined", "1" * 64, "not_hl7"),
         Audited("instance:1", "mirror", "instance_quarantined", "2" * 64, "InvalidDicomError"),
+        Audited("instance:S1:r1", "admission", "instance_unreadable", "3" * 64, "malformed"),
+        Audited("instance:S1:r2", "admission", "instance_unreadable", "3" * 64, "malformed"),
     )
     with linked(tmp_path, *events) as connection:
         flow = study_flow(connection)
         assert flow.messages_quarantined == (Reason("not_hl7", 2),)
-        assert flow.instances_quarantined == (Reason("InvalidDicomError", 1),)
+        assert flow.instances_quarantined == (Reason("InvalidDicomError", 1), Reason("malformed", 1))
 
 
 def test_a_cancelled_report_leaves_the_study_pending(tmp_path: Path) -> None:

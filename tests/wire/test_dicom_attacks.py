@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -37,13 +38,13 @@ def running_mirror(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[R
         yield one
 
 
-def associate_request() -> bytes:
+def associate_request(*, transfer_syntax: bool = True) -> bytes:
     """A-ASSOCIATE-RQ (PS3.8 section 9.3.2) for CT storage, context 1, and verification, context 3, as bytes."""
 
     def item(kind: int, content: bytes) -> bytes:
         return struct.pack(">BBH", kind, 0, len(content)) + content
 
-    transfer = item(0x40, str(ExplicitVRLittleEndian).encode())
+    transfer = item(0x40, str(ExplicitVRLittleEndian).encode()) if transfer_syntax else b""
     presentation = b"".join(
         item(0x20, bytes([context, 0, 0, 0]) + item(0x30, str(abstract).encode()) + transfer)
         for context, abstract in ((1, CTImageStorage), (3, Verification))
@@ -181,6 +182,19 @@ def test_what_breaks_the_standard_ends_its_association_only(tmp_path: Path, atta
             assert is_cut(peer)
         assert is_served(running)
         assert running.files("arrived/*/*.part") == []
+
+
+def test_a_request_that_no_library_expects_is_cut_counted_and_leaves_no_thread(running: Running) -> None:
+    """A presentation context without a transfer syntax kills pynetdicom's thread, and held the connection for ever."""
+    assert is_served(running)
+    before = threading.active_count()
+    for _ in range(5):
+        with connected(running, associated=False) as peer:
+            peer.sendall(associate_request(transfer_syntax=False))
+            assert is_cut(peer, seconds=4)
+    until(lambda: [one.detail for one in running.audits("association_rejected")] == ["not_understood"])
+    until(lambda: threading.active_count() <= before)
+    assert is_served(running)
 
 
 def test_a_command_set_without_end_is_cut(tmp_path: Path) -> None:

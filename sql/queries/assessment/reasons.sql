@@ -18,8 +18,12 @@ with boxed as (
         and object not in (select replayed.object from audit as replayed where replayed.action = 'message_replayed')
     union all
     select 'instance_quarantined', detail
-    from audit
-    where action = 'instance_quarantined'
+    from (
+        -- what admission cannot read is in each of its study's revisions
+        select distinct object, detail
+        from audit
+        where action in ('instance_quarantined', 'instance_unreadable')
+    )
     union all
     select 'message_not_used', detail
     from audit
