@@ -45,8 +45,8 @@ demo: $(READY) packages-demo ## Watch a whole silent trial in minutes (ARGS=--ex
 	@$(BIN)/python -m shadow demo $(ARGS)
 
 .PHONY: test
-test: $(READY) packages-test check ## Everything: checks, then the tests on real servers, then a whole trial
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "server and not trial" $(ARGS)
+test: $(READY) packages-test check ## Everything: checks, then what is slow or needs real servers, then a whole trial
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "(server or slow) and not trial" $(ARGS)
 	@$(BIN)/python -m pytest -q -m trial $(ARGS)
 
 .PHONY: check
@@ -56,7 +56,7 @@ check: $(READY) ## Lint, types, import contracts, unit tests: within two minutes
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache 2>&1 | tail -n 12
 	@! grep -nE 'https?://|index-url|find-links' requirements.lock requirements-bootstrap.lock
-	@$(BIN)/python -m pytest -q -n 2 -m "not server and not trial"
+	@$(BIN)/python -m pytest -q -n 2 -m "not server and not slow and not trial"
 
 .PHONY: simulate
 simulate: $(READY) ## The statistics' operating characteristics at full size

@@ -17,6 +17,8 @@ from shadow.assessment.statistics.sequential import (
     log_mixture_e_value,
 )
 
+pytestmark = pytest.mark.slow
+
 Repetitions = Callable[[int, int], int]
 
 

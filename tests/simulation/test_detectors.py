@@ -11,6 +11,8 @@ import pytest
 from shadow.assessment.statistics.detectors import log_cell_below_rest, log_shiryaev_roberts
 from shadow.assessment.statistics.family import NEVER, FamilyRule, monitor_family
 
+pytestmark = pytest.mark.slow
+
 Repetitions = Callable[[int, int], int]
 
 RATES = np.array(  # positives a week in each scanner (rows, two sites of four) and shift (day, evening, night)

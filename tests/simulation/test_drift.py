@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 from scipy.special import expit
 
 from shadow.assessment.statistics.drift import population_stability_index, stability_limit
 from shadow.assessment.statistics.label_shift import expected_performance
+
+pytestmark = pytest.mark.slow
 
 Repetitions = Callable[[int, int], int]
 

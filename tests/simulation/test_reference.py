@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from shadow.assessment.statistics.clusters import clustered_proportion
 from shadow.assessment.statistics.delayed_labels import weighted_sensitivity
 from shadow.assessment.statistics.proportions import wilson
 from shadow.assessment.statistics.reference_error import AdjudicatedStratum, adjudicated_accuracy
+
+pytestmark = pytest.mark.slow
 
 Repetitions = Callable[[int, int], int]
 

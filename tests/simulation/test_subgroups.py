@@ -10,6 +10,8 @@ from shadow.assessment.statistics.pooling import beta_binomial
 from shadow.assessment.statistics.proportions import wilson
 from shadow.assessment.statistics.scan import scan
 
+pytestmark = pytest.mark.slow
+
 CELLS = 24
 
 

@@ -17,6 +17,8 @@ from shadow.store.events import Audited, Kind
 from shadow.store.lake import Lake, kinds
 from shadow.store.ledger import Ledger, link
 
+pytestmark = pytest.mark.slow
+
 CHAIN = "checks/chain.sql"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from shadow.cli import app
@@ -12,6 +13,8 @@ from shadow.domain.errors import ConfigurationError
 from shadow.protocol.site import read_site
 from shadow.protocol.trial import read_trial
 from shadow.supervision.design import Design, replay_design
+
+pytestmark = pytest.mark.slow
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TRIAL = CONFIGS / "trials" / "demo-head-ct.toml"

@@ -16,6 +16,8 @@ from shadow.protocol.site import read_site
 from shadow.protocol.trial import read_trial
 from shadow.protocol.volumes import Volume, read_volumes
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 TRIAL = CONFIGS / "trials" / "demo-head-ct.toml"
 VOLUMES = CONFIGS / "trials" / "demo-head-ct.volumes.csv"

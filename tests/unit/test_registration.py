@@ -22,6 +22,8 @@ from shadow.store.events import AlarmRaised, Audited, Kind
 from shadow.wiring.assessing import assess_trial
 from shadow.wiring.trial import open_trial, register_trial, verify_ledger
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 

@@ -9,6 +9,8 @@ from statistics_vectors import vector
 
 from shadow.assessment.statistics.pooling import beta_binomial, partial_pooling
 
+pytestmark = pytest.mark.slow
+
 CELLS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)), min_size=2, max_size=8).filter(
     lambda cells: max(hits + misses for hits, misses in cells) >= 2
 )
