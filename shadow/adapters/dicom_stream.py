@@ -104,7 +104,7 @@ class _BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is 
         Raises:
             OSError: the peer is gone.
         """
-        self._make_room(READ_AHEAD_BYTES // 2)
+        self._make_room(6 + self.maximum_pdu_bytes)
         room = READ_AHEAD_BYTES - self._end
         stream = self.socket
         if stream is None:
