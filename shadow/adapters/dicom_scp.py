@@ -145,7 +145,8 @@ class StorageScp:
         end = time.monotonic() + SECONDS_TO_CLOSE
         while (associations := self._server.active_associations) and time.monotonic() < end:
             for association in associations:  # asked each time: one may just have been accepted
-                association.abort(block=False)
+                if association.is_established:  # before, there is nobody to tell
+                    association.abort(block=False)
             time.sleep(0.01)
         for association in associations:  # a peer in the midst of an object does not hear the abort
             stream = association.dul.socket and association.dul.socket.socket

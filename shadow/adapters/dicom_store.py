@@ -21,6 +21,8 @@ MAXIMUM_WAITING_MESSAGES = 64
 
 COMMAND, LAST = 0x01, 0x02
 C_STORE_RQ, C_STORE_RSP, NO_DATA_SET = 0x0001, 0x8001, 0x0101
+OTHER_REQUESTS = frozenset({b"\x30\0", b"\x30\x01"})
+"""C-ECHO and N-ACTION. pynetdicom raises at fields it does not know, and starts a thread for each N-EVENT-REPORT."""
 SOP_CLASS, COMMAND_FIELD, MESSAGE_ID, RESPONDED_TO = 0x0002, 0x0100, 0x0110, 0x0120
 DATA_SET_TYPE, STATUS, SOP_INSTANCE = 0x0800, 0x0900, 0x1000
 """Elements of group 0000, PS3.7 annex E."""
@@ -154,6 +156,8 @@ class Conversation:
             raise Invalid  # a command in the midst of another one's data set
         command = _command_set(encoded)
         if command.get(COMMAND_FIELD) != struct.pack("<H", C_STORE_RQ):
+            if command.get(COMMAND_FIELD) not in OTHER_REQUESTS or len(command.get(DATA_SET_TYPE, b"")) != 2:
+                raise Invalid
             self._other_bytes = 0
             self._hand_over(context, b"\x03" + encoded)
             return command.get(DATA_SET_TYPE) == struct.pack("<H", NO_DATA_SET)

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
+from queue import Empty
 from typing import Any
 
 from pynetdicom.dul import DULServiceProvider
@@ -257,6 +258,14 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
                 os.close(self._waking)
                 os.close(self._wake)
                 self._wake = -1
+
+    def _process_recv_primitive(self) -> bool:
+        if self.state_machine.current_state == "Sta13":  # nothing can be said any more, and that is no error
+            with suppress(Empty):
+                while True:
+                    self.to_provider_queue.get_nowait()
+            return False
+        return bool(super()._process_recv_primitive())
 
     def _is_transport_event(self) -> bool:
         if self.state_machine.current_state == "Sta13" and self.socket is not None:

@@ -182,6 +182,13 @@ def test_a_defect_before_the_disk_leaves_nothing_half(tmp_path: Path) -> None:
         until(lambda: not list(tmp_path.glob("arrived/*/*")))
 
 
+def test_a_command_that_there_is_not_is_no_defect_of_ours(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with mirror_at_work(tmp_path, receiver()) as running, connected(running) as peer:
+        peer.sendall(value(3, 3, command(x0100=b"\x1d\x07", x0800=b"\x01\x01")))
+        assert is_cut(peer, 5.0)
+    assert "reading_failed" not in caplog.text, "and its traceback would quote what a peer said"
+
+
 @contextmanager
 def connected_by_tls(port: int, tls: Tls) -> Iterator[ssl.SSLSocket]:
     context = client_context(tls, Path("/"), "tls")
