@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+import socket
 import threading
 import time
 import weakref
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 COMMITTERS = 2
 """One more than it takes, so that what comes while one waits for the disk is not kept waiting with it."""
+READS_A_TURN = 8
+"""A peer that sends without pause is read a mebibyte or two, then the others have their turn."""
 SECONDS_BETWEEN_LOOKS = 0.25
 CLOSED, INVALID = "Evt17", "Evt19"
 """Events of PS3.8 table 9-10: transport connection closed; unrecognised or invalid PDU."""
@@ -106,13 +109,16 @@ class Pump:
     def lend(self, lent: Lent) -> None:
         """Read this connection from now on, beginning with what has been read ahead of it."""
         with lent.guard:
-            if self._stopping:
+            lent.descriptor = lent.stream.socket.fileno()
+            try:
+                self._poll.register(lent.descriptor, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+            except (OSError, ValueError):  # closed meanwhile
                 lent.event = CLOSED
                 return
             lent.is_lent = True
-            lent.descriptor = lent.stream.socket.fileno()
             self._lent[lent.descriptor] = lent
-            self._poll.register(lent.descriptor, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+            if self._stopping:  # asked after it was written down: either it is seen here or by the thread that ends
+                self._give_back(lent, CLOSED)
         self._look_at(lent)
 
     def reclaim(self, lent: Lent) -> None:
@@ -128,30 +134,33 @@ class Pump:
         if not lent.is_lent:
             return
         lent.event = event
-        lent.is_lent = False  # last: the connection's own thread looks at it without the guard
         if self._lent.get(lent.descriptor) is lent:
             del self._lent[lent.descriptor]
-        with suppress(OSError):  # closed meanwhile, which unregisters it
-            self._poll.unregister(lent.descriptor)
+            with suppress(OSError):  # closed meanwhile, which unregisters it
+                self._poll.unregister(lent.descriptor)
+        lent.is_lent = False  # last: its own thread looks at it without the guard, and may close the descriptor then
         lent.awaken()
 
     def _read_all(self) -> None:
         look_at = time.monotonic() + SECONDS_BETWEEN_LOOKS
         while not self._stopping:
             found = self._poll.poll(SECONDS_BETWEEN_LOOKS)
+            now = time.monotonic()  # before it is read: what comes while a slow disk is written to is not overdue
             for descriptor, event in found:
                 if descriptor == self._wake:
                     os.eventfd_read(self._wake)
-                    while not self._ready.empty():
+                    for _ in range(self._ready.qsize()):  # not until it is empty: others put while this one takes
                         self._read(self._ready.get(), to_the_end=True)
                 elif (lent := self._lent.get(descriptor)) is not None:
                     self._read(lent, to_the_end=event != select.EPOLLIN)  # an end that came with the last bytes
-            now = time.monotonic()
             if now >= look_at:
                 look_at = now + SECONDS_BETWEEN_LOOKS
                 self._cut_overdue(now)
         for _ in range(COMMITTERS):
             self._whole.put(None)
+        for lent in list(self._lent.values()):
+            with lent.guard:
+                self._give_back(lent, CLOSED)
 
     def _read(self, lent: Lent, *, to_the_end: bool) -> None:
         with lent.guard:
@@ -175,7 +184,7 @@ class Pump:
 
     def _read_on(self, lent: Lent, to_the_end: bool) -> None:
         stream, conversation = lent.stream, lent.conversation
-        more = True
+        more, reads = True, 0
         while True:
             pdu = stream.next_pdu()
             if pdu is not None:
@@ -190,8 +199,12 @@ class Pump:
                 if stream.has_read_ahead and not lent.due:
                     lent.due = time.monotonic() + stream.seconds_for_a_pdu
                 return
+            elif reads == READS_A_TURN:
+                self._look_at(lent)
+                return
             else:
                 more = stream.receive(to_the_end=to_the_end)
+                reads += 1
                 lent.progress()
 
     def _cut_overdue(self, now: float) -> None:
@@ -212,7 +225,9 @@ class Pump:
                 self._commit(batch)
             except Exception as error:  # a defect of ours must end these associations, not leave them waiting
                 log.exception("committing_failed", extra={"error": type(error).__name__})
-                for lent, _ in batch:
+                for lent, requests in batch:
+                    for request in requests:
+                        request.sink.discard()
                     with lent.guard:
                         lent.busy = False
                         self._give_back(lent, CLOSED)
@@ -220,15 +235,25 @@ class Pump:
     def _commit(self, batch: list[tuple[Lent, list[StoreRequest]]]) -> None:
         statuses = iter(self._storage.finish([request.sink for _, requests in batch for request in requests]))
         for lent, requests in batch:
-            responses = b"".join(request.response(next(statuses)) for request in requests)
-            with lent.guard:
-                lent.busy = False
-                again, lent.pending = lent.pending, False
-            with suppress(OSError, AttributeError):  # the peer is gone, and will send it again; closed, it is None
-                lent.stream.socket.sendall(responses)
-            lent.progress()
-            if again:
-                self._look_at(lent)
+            self._answer(lent, b"".join(request.response(next(statuses)) for request in requests))
         for _, requests in batch:
             for request in requests:
                 request.sink.answered()
+
+    def _answer(self, lent: Lent, responses: bytes) -> None:
+        """Send at once or not at all: a peer that does not read what it is told must not keep the others waiting."""
+        with lent.guard:
+            lent.busy = False
+            again, lent.pending = lent.pending, False
+            if not lent.is_lent:
+                return  # it was aborted meanwhile, and will send it again
+            try:
+                is_told = lent.stream.socket.send(responses, socket.MSG_DONTWAIT) == len(responses)
+            except OSError:
+                is_told = False
+            if not is_told:
+                self._give_back(lent, CLOSED)
+                return
+        lent.progress()
+        if again:
+            self._look_at(lent)

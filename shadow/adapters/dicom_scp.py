@@ -142,11 +142,11 @@ class StorageScp:
     def close(self) -> None:
         """Refuse new associations and abort the open ones: their senders keep what was not acknowledged."""
         self._server.shutdown()
-        associations = self._server.active_associations
-        for association in associations:
-            association.abort(block=False)
         end = time.monotonic() + SECONDS_TO_CLOSE
-        while time.monotonic() < end and any(association.is_alive() for association in associations):
+        while (associations := self._server.active_associations) and time.monotonic() < end:
+            for association in associations:  # asked each time: one may just have been accepted
+                if association.is_established:  # before, there is nobody to tell
+                    association.abort(block=False)
             time.sleep(0.01)
         for association in associations:  # a peer in the midst of an object does not hear the abort
             stream = association.dul.socket and association.dul.socket.socket

@@ -16,8 +16,13 @@ MAXIMUM_COMMAND_BYTES = 1 << 16
 MAXIMUM_OTHER_DATA_SET_BYTES = 1 << 22
 """Of requests other than C-STORE: storage commitment of 30,000 instances."""
 
+MAXIMUM_WAITING_MESSAGES = 64
+"""Of each kind, not yet answered: without asynchronous operations (PS3.7 annex D.3.3.3) a peer waits for each."""
+
 COMMAND, LAST = 0x01, 0x02
 C_STORE_RQ, C_STORE_RSP, NO_DATA_SET = 0x0001, 0x8001, 0x0101
+OTHER_REQUESTS = frozenset({b"\x30\0", b"\x30\x01"})
+"""C-ECHO and N-ACTION. pynetdicom raises at fields it does not know, and starts a thread for each N-EVENT-REPORT."""
 SOP_CLASS, COMMAND_FIELD, MESSAGE_ID, RESPONDED_TO = 0x0002, 0x0100, 0x0110, 0x0120
 DATA_SET_TYPE, STATUS, SOP_INSTANCE = 0x0800, 0x0900, 0x1000
 """Elements of group 0000, PS3.7 annex E."""
@@ -97,15 +102,16 @@ class Conversation:
 
     def drop(self) -> None:
         """Leave nothing of an object that has not come whole."""
-        if self._request is not None:
-            self._request.sink.discard()
-            self._request = None
+        for request in (*self.whole, *([self._request] if self._request else ())):
+            request.sink.discard()
+        self.whole, self._request = [], None
 
     def take_pdu(self, pdu: memoryview) -> bool:
         """Take a P-DATA-TF PDU's values; true where one of them ends a message.
 
         Raises:
-            Invalid: of the length of a value, the order of messages, or a C-STORE request's command set.
+            Invalid: of the length of a value, the order of messages, a C-STORE request's command set, or how many
+                messages wait for their answers.
         """
         position, ends = 0, False
         while position < pdu.nbytes:
@@ -137,6 +143,8 @@ class Conversation:
         self._request.sink.write(fragment)
         if not control & LAST:
             return False
+        if len(self.whole) == MAXIMUM_WAITING_MESSAGES:
+            raise Invalid
         self.whole.append(self._request)
         self._request = None
         return True
@@ -148,6 +156,8 @@ class Conversation:
             raise Invalid  # a command in the midst of another one's data set
         command = _command_set(encoded)
         if command.get(COMMAND_FIELD) != struct.pack("<H", C_STORE_RQ):
+            if command.get(COMMAND_FIELD) not in OTHER_REQUESTS or len(command.get(DATA_SET_TYPE, b"")) != 2:
+                raise Invalid
             self._other_bytes = 0
             self._hand_over(context, b"\x03" + encoded)
             return command.get(DATA_SET_TYPE) == struct.pack("<H", NO_DATA_SET)
@@ -168,9 +178,13 @@ class Conversation:
         return False
 
     def _hand_over(self, context: int, value: bytes) -> None:
+        association = self._association
+        waiting = association.dimse.msg_queue.qsize() + association.dul.to_provider_queue.qsize()
+        if waiting >= MAXIMUM_WAITING_MESSAGES:
+            raise Invalid
         primitive = P_DATA()
         primitive.presentation_data_value_list = [[context, value]]
-        self._association.dimse.receive_primitive(primitive)
+        association.dimse.receive_primitive(primitive)
         self._awaken()
 
 

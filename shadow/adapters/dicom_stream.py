@@ -24,13 +24,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
+from queue import Empty
 from typing import Any
 
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from shadow.adapters.dicom_pump import CLOSED, INVALID, Lent, NotPData, Pump
-from shadow.adapters.dicom_store import P_DATA_TF, Conversation, Invalid, Storage
+from shadow.adapters.dicom_store import P_DATA_TF, Conversation, Invalid, Storage, StoreRequest
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class _BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom is 
         Raises:
             OSError: the peer is gone.
         """
-        self._make_room(READ_AHEAD_BYTES // 2)
+        self._make_room(6 + self.maximum_pdu_bytes)
         room = READ_AHEAD_BYTES - self._end
         stream = self.socket
         if stream is None:
@@ -179,6 +180,11 @@ class _WokenSocket(_BoundedSocket):
     """Waits for the peer and for its own side at once, instead of asking both a thousand times a second."""
 
     wake: int = -1
+    before_closing: Callable[[], None]
+
+    def _shutdown_socket(self) -> None:
+        self.before_closing()
+        super()._shutdown_socket()
 
     @property
     def ready(self) -> bool:
@@ -219,6 +225,7 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
         self._conversation = Conversation(association, storage, self._poke)
         self._lent: Lent | None = None
         self._unheard_bytes = 0
+        self._poking = threading.Lock()  # what is written to must not be closed, and another's, meanwhile
         self._waking, self._wake = os.pipe()
         for end in (self._waking, self._wake):
             os.set_blocking(end, False)
@@ -237,32 +244,40 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
         self._poke()
 
     def _poke(self) -> None:
-        try:
-            os.write(self._wake, b"x")
-        except OSError:
-            return  # full, and so awake; or already closed
+        with self._poking, suppress(BlockingIOError):  # full, and so awake
+            if self._wake >= 0:
+                os.write(self._wake, b"x")
 
     def run_reactor(self) -> None:
         try:
             super().run_reactor()
         finally:
-            self._reclaim()
+            self.reclaim()
             self._conversation.drop()
             if isinstance(self.socket, _BoundedSocket):
                 self.socket.let_go()
             self.assoc._reactor_checkpoint.set()
-            wake, self._wake = self._wake, -1
-            os.close(self._waking)
-            os.close(wake)
+            with self._poking:
+                os.close(self._waking)
+                os.close(self._wake)
+                self._wake = -1
+
+    def _process_recv_primitive(self) -> bool:
+        if self.state_machine.current_state == "Sta13":  # nothing can be said any more, and that is no error
+            with suppress(Empty):
+                while True:
+                    self.to_provider_queue.get_nowait()
+            return False
+        return bool(super()._process_recv_primitive())
 
     def _is_transport_event(self) -> bool:
         if self.state_machine.current_state == "Sta13" and self.socket is not None:
-            self._reclaim()
+            self.reclaim()
             return self._await_close()
         if self.state_machine.current_state == "Sta6" and self._pump is not None:
             happened = self._leave_to(self._pump)
         else:
-            self._reclaim()
+            self.reclaim()
             happened = bool(super()._is_transport_event())
         self._rest_or_work()
         return happened
@@ -285,7 +300,7 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
         self.socket.await_waking()
         return False
 
-    def _reclaim(self) -> None:
+    def reclaim(self) -> None:
         """Have this connection's bytes for oneself."""
         lent, self._lent = self._lent, None
         if lent is not None and self._pump is not None:
@@ -293,6 +308,7 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
 
     def _await_close(self) -> bool:
         """All is said (state 13): let the peer close, but do not listen for long."""
+        self.socket.let_go()  # what was read ahead is not heard either, and would be taken for what has yet to come
         if self._unheard_bytes < MAXIMUM_UNHEARD_BYTES and self.socket.ready:
             try:
                 count = self.socket.socket.recv_into(bytearray(1 << 16))
@@ -346,14 +362,16 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
             length = int.from_bytes(header[2:], "big")
             if not 6 <= length <= stream.maximum_pdu_bytes:
                 raise Invalid
-            if conversation.take_pdu(stream.take(length)):
+            ends = conversation.take_pdu(stream.take(length))
+            self._idle_timer.restart()
+            if ends:
                 break
+        statuses = self._storage.finish([request.sink for request in conversation.whole])
         requests, conversation.whole = conversation.whole, []
-        for request in requests:
-            response = request.response(*self._storage.finish([request.sink]))
-            try:
-                stream.socket.sendall(response)
-            finally:
+        try:
+            stream.socket.sendall(b"".join(map(StoreRequest.response, requests, statuses)))
+        finally:
+            for request in requests:
                 request.sink.answered()
         self._idle_timer.restart()
 
@@ -365,9 +383,8 @@ def _serve(association: Any, run: Callable[[], None]) -> None:
     except Exception as error:  # noqa: BLE001 (the edge of a thread: what it holds would be held for ever)
         log.error("association_failed", extra={"error": type(error).__name__})
         association.dul.kill_dul()
-        stream = association.dul.socket and association.dul.socket.socket
-        if stream is not None:
-            association._server.shutdown_request(stream)
+        if association.dul.socket is not None:
+            association.dul.socket.close()
         association._server.refused("not_understood")
 
 
@@ -386,7 +403,7 @@ class _Handler(RequestHandler):  # type: ignore[misc]
         association.dul = layer
         stream = _WokenSocket(association, client_socket=self.request)
         stream.maximum_pdu_bytes = self.ae.maximum_pdu_size
-        stream.wake = layer.waking
+        stream.wake, stream.before_closing = layer.waking, layer.reclaim
         stream.seconds_for_a_pdu = server.seconds_for_a_pdu
         association.set_socket(stream)
         association.acse_timeout = self.ae.acse_timeout  # these set the new layer's timers too

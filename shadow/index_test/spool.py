@@ -102,7 +102,7 @@ class Inlet:
         for title in calling_ae_titles:
             self.arrived_from(title).mkdir(mode=0o700, exist_ok=True)
         self._folders = {title: _open_folder(self.arrived_from(title)) for title in calling_ae_titles}
-        self._syncs = {title: _SharedSync(folder) for title, folder in self._folders.items()}
+        self._syncs = {title: SharedSync(partial(os.fsync, folder)) for title, folder in self._folders.items()}
         self._files = DirectFiles(arrived)
         sync_folder(arrived)
 
@@ -373,26 +373,44 @@ def instance_of(file: str) -> SpooledInstance | None:
     return SpooledInstance(file, match[1], match[2]) if match else None
 
 
-class _SharedSync:
-    """fsync of a folder for many threads: whoever asked before a call began is served by it."""
+class SharedSync:
+    """fsync of a folder for many threads: whoever asked before a call began is served by it, or fails with it.
 
-    def __init__(self, folder: int) -> None:
-        self._folder = folder
-        self._count = threading.Lock()
+    The kernel tells an error once: a second call after one that failed may succeed without what the first had to do.
+    """
+
+    def __init__(self, flush: Callable[[], object]) -> None:
+        self._flush = flush
         self._at_work = threading.Lock()
-        self._asked = self._served = 0
+        self._next = _Round()
 
     def sync(self) -> None:
-        with self._count:
-            self._asked += 1
-            mine = self._asked
+        """Return once a call that began after this one has succeeded.
+
+        Raises:
+            OSError: it failed.
+        """
+        mine = self._next
         with self._at_work:
-            if self._served >= mine:
-                return
-            with self._count:
-                served = self._asked
-            os.fsync(self._folder)
-            self._served = served
+            if not mine.is_over:
+                self._next = _Round()
+                try:
+                    self._flush()
+                except OSError as error:
+                    mine.error = error
+                mine.is_over = True
+        if mine.error is not None:
+            raise mine.error
+
+
+class _Round:
+    """Those who are served by one call."""
+
+    __slots__ = ("error", "is_over")
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self.error: OSError | None = None
 
 
 class _FreeSpace:

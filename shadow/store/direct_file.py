@@ -163,7 +163,8 @@ class DirectFile:
 
     def close(self) -> None:
         """Let go of the file and its buffer."""
-        os.close(self._descriptor)
+        with suppress(OSError):  # closed all the same; what counts was synced before
+            os.close(self._descriptor)
         self._view.release()
         self._give_back(self._buffer)
 

@@ -170,6 +170,9 @@ BROKEN = {
     "data set in another context": value(1, 3, command()) + value(3, 2, bytes(100)),
     "data set before its command": value(1, 2, bytes(100)),
     "unknown PDU": struct.pack(">BBL", 0x42, 0, 4) + bytes(4),
+    "command that there is not": value(3, 3, command(x0100=b"\x1d\x07", x0800=b"\x01\x01")),
+    "response that nobody asked for": value(3, 3, command(x0100=b"\x30\x80", x0800=b"\x01\x01")),
+    "event report, which an SCP is not sent": value(3, 3, command(x0100=b"\0\x01", x0800=b"\x01\x01")),
     "command without a SOP Instance UID": value(1, 3, command().replace(b"\0\x10\x08", b"\0\x11\x08")),
 }
 

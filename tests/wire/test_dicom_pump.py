@@ -23,6 +23,7 @@ from shadow.protocol.deployment import Implementation
 pytestmark = pytest.mark.server
 
 IDLE = 5.0
+LARGEST_PDU = 131_072
 
 RELEASE = struct.pack(">BBL4x", 5, 0, 4)
 ECHO_COMMAND = {0x0002: b"1.2.840.10008.1.1\0", 0x0100: b"\x30\0", 0x0110: b"\x07\0", 0x0800: b"\x01\x01"}
@@ -136,6 +137,22 @@ def test_a_store_in_single_bytes_is_taken_and_holds_up_nobody(running: Running) 
         assert send(running, [ct_slice("1.2.9", "1.2.9.1")]) == [0x0000]
         slow.sendall(content[(2 << 14) + 300 :])
         assert answered(pdus(slow, 1)[0]) == (1, 0)
+
+
+def test_the_largest_pdu_is_taken_wherever_it_begins_in_what_was_read_ahead(running: Running) -> None:
+    encoded = encode(ct_slice("1.2.3", "1.2.3.1", rows=4_000), is_implicit_vr=False, is_little_endian=True)
+    assert encoded is not None
+    head = value(1, 3, command(x1000=b"1.2.3.1\0"))
+    first = LARGEST_PDU - 2 - len(head) - 12  # the next one begins two bytes before the middle
+    second = first + LARGEST_PDU - 6
+    content = head + value(1, 0, encoded[:first]) + value(1, 0, encoded[first:second])
+    with connected(running) as peer:
+        peer.sendall(content[: LARGEST_PDU + 8])
+        time.sleep(0.2)
+        peer.sendall(content[LARGEST_PDU + 8 :])
+        for start in range(second, len(encoded), 16_000):
+            peer.sendall(value(1, 2 * (start + 16_000 >= len(encoded)), encoded[start : start + 16_000]))
+        assert answered(pdus(peer, 1)[0]) == (1, 0)
 
 
 def test_an_echo_between_stores_is_answered(running: Running) -> None:
