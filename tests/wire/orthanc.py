@@ -39,6 +39,9 @@ class Orthanc:
         """The instance as it is kept."""
         return httpx.get(f"{self.url}/instances/{instance}/file", timeout=60).raise_for_status().content
 
+    def delete(self, path: str) -> None:
+        httpx.delete(f"{self.url}{path}", timeout=60).raise_for_status()
+
     def upload(self, content: bytes) -> None:
         httpx.post(f"{self.url}/instances", content=content, timeout=60).raise_for_status()
 
