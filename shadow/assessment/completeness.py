@@ -17,7 +17,7 @@ from shadow.domain.project import sql
 from shadow.protocol.site import Site
 from shadow.protocol.trial import TrialProtocol
 
-SHOWN = ("all", "site", "scanner", "cell")
+SHOWN = ("all", "site", "scanner", "shift", "cell")
 WEEK = timedelta(days=7)
 EVERYTHING: Place = ("all", "", "", "")
 NOTHING = (0, 0, 0, 0, 0)

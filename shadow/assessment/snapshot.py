@@ -403,7 +403,7 @@ class Completeness:
 
     Attributes:
         asked: every site, and any other whose archive was asked.
-        rows: all studies first, then sites, scanners and cells.
+        rows: all studies first, then sites, scanners, shifts and cells.
         short_of_instances: received studies of which the archive listed more instances than were here.
         monitoring: the family of monitors over the share received; None where the protocol sets no floor.
     """

@@ -139,6 +139,8 @@ def test_a_night_scanner_that_routes_nothing_at_all_alarms(tmp_path: Path) -> No
     assert result is not None
     row = next(one for one in result.rows if (one.dimension, one.site, one.scanner, one.shift) == NIGHT)
     assert (row.received.count, row.listed, row.never) == (0, 60, 60)
+    shifts = {one.shift: (one.received.count, one.listed) for one in result.rows if one.dimension == "shift"}
+    assert shifts == {"Day": (60, 60), "Night": (0, 60)}
     assert row.received.upper is not None and row.received.upper < 0.1
     assert "Riverside CT-2, Night" in [one.label for one in result.alarms]
 
