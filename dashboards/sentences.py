@@ -215,9 +215,10 @@ def arrival(snapshot: Snapshot) -> str:
     answered = [one.asked_until for one in arrived.asked if one.asked_until is not None]
     silent = sum(one.days_without_answer for one in arrived.asked)
     labels = {one.site: one.label for one in arrived.rows if one.dimension == "site"}
-    names = " and ".join(labels.get(one.site, one.site) for one in arrived.asked)
+    names = " and ".join(labels.get(one.site, one.site) for one in arrived.asked if one.asked_until is not None)
+    unasked = " and ".join(labels.get(one.site, one.site) for one in arrived.asked if one.asked_until is None)
     if not answered:
-        return f"The archives of {names} were asked and have never answered: nobody knows what did not reach us."
+        return f"The archives of {unasked} have never answered: nobody knows what did not reach us."
     total = arrived.rows[0]
     asked = f"asked up to {min(answered):%d %b %Y}: {names}"
     lead = (
@@ -235,8 +236,13 @@ def arrival(snapshot: Snapshot) -> str:
         rest += (
             f" {figures.number_of(arrived.short_of_instances, 'study', 'studies')} came with fewer images than listed."
         )
+    if unasked:
+        rest += f" **The archive of {unasked} has never answered: what did not reach us from there is unknown.**"
     if silent:
-        rest += f" {figures.number_of(silent, 'day has', 'days have')} no answer."
+        rest += (
+            f" {figures.number_of(silent, 'day of a site has', 'days of sites have')} no answer: nobody knows what did "
+            "not reach us on them."
+        )
     return lead + rest
 
 

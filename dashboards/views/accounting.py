@@ -226,7 +226,8 @@ def _how_to_read(published: Published) -> str:
   final report yet. Pending is not negative.
 - **Found and missed** divide the studies that are reported present; **cleared and flagged** those reported absent.
   *No result* is a late, failed or awaited result: it counts as a miss, or as a false alert.
-- The table of those that should have come shows every site and scanner, and each shift from which any is missing.
+- The table of those that should have come shows every site, scanner and shift, and each shift of a scanner from which
+  any is missing.
 - **Should have come** is what each site's router or PACS lists for the trial's rules, asked every night. A study that
   came after it was listed, or was fetched by hand, counts as missing there: its route had failed.
 - No study is listed before its report is final, so that nobody can carry an AI result into a report.

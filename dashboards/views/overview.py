@@ -52,7 +52,7 @@ def _verdict_card(snapshot: Snapshot) -> None:
             return
         st.markdown(f"### {status_icon(answer.verdict)} {answer.headline}")
         st.markdown(sentences.worst_cell(snapshot))
-        if snapshot.completeness is not None and snapshot.completeness.alarms:
+        if snapshot.completeness is None or snapshot.completeness.alarms or snapshot.completeness.unknown:
             st.markdown(sentences.arrival(snapshot))
         if snapshot.monitoring.alarms:
             st.markdown(sentences.alarms(snapshot))

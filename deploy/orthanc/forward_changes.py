@@ -7,11 +7,15 @@ once the receiver has acknowledged. Runs beside Orthanc with Python 3.9 or later
 
     python3 forward_changes.py --orthanc http://127.0.0.1:8042 --modality shadow --cursor /var/lib/orthanc/shadow.cursor
 
-A refusal (a full disk there, a restart) is tried again with growing pauses, for as long as it takes.
+A refusal (a full disk there, a restart) is tried again with growing pauses, for as long as it takes. One instance that
+is refused while others are taken does not hold them up: it waits in `<cursor>.refused`, and is tried again every ten
+minutes until it is taken or deleted. A cursor that cannot be read, or that lies beyond Orthanc's last change because
+its database was replaced, starts again from the first change: the receiver knows what it has.
 """
 
 import argparse
 import base64
+import http.client
 import json
 import os
 import sys
@@ -21,6 +25,9 @@ import urllib.request
 
 CHANGES_A_REQUEST = 100
 LONGEST_PAUSE_SECONDS = 60.0
+SECONDS_BETWEEN_TRIES_OF_REFUSED = 600.0
+FAILURES = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
+"""What a call raises where the other side is away, restarts in the midst of an answer, or answers something else."""
 
 
 def call(base, path, user="", content=None):
@@ -32,20 +39,29 @@ def call(base, path, user="", content=None):
         return json.load(answer)
 
 
+def say(what):
+    """One line for the journal."""
+    print(what, file=sys.stderr, flush=True)
+
+
 def read_cursor(path):
-    """The last change that was delivered, 0 before the first."""
+    """The last change that was delivered, 0 before the first and where the file is damaged."""
     try:
         with open(path, encoding="ascii") as file:
             return int(file.read())
     except FileNotFoundError:
         return 0
+    except ValueError:
+        os.replace(path, path + ".damaged")
+        say(f"the cursor cannot be read; it is kept as {path}.damaged, and all of Orthanc is forwarded again")
+        return 0
 
 
-def write_cursor(path, last):
+def write_durably(path, text):
     """Durable on return."""
     part = path + ".part"
     with open(part, "w", encoding="ascii") as file:
-        file.write(str(last))
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)
@@ -54,18 +70,90 @@ def write_cursor(path, last):
     os.close(folder)
 
 
-def forward(arguments):
-    """Deliver what is new since the cursor; returns how many instances."""
+def read_refused(path):
+    """The instances that were refused while others were taken, oldest first."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().split()
+    except FileNotFoundError:
+        return []
+
+
+def start_of(arguments):
+    """Where to go on; the first change where Orthanc's own log is shorter than the cursor."""
     last = read_cursor(arguments.cursor)
+    if last > call(arguments.orthanc, "/changes?last", arguments.user)["Last"]:
+        say("Orthanc's change log is shorter than the cursor: another database. All of it is forwarded again")
+        return 0
+    return last
+
+
+def forward(arguments):
+    """Deliver what is new since the cursor; returns how many instances, and whether that was all."""
+    last = start_of(arguments)
     changes = call(arguments.orthanc, f"/changes?since={last}&limit={CHANGES_A_REQUEST}", arguments.user)
     new = [one["ID"] for one in changes["Changes"] if one["ChangeType"] == "NewInstance"]
     present = [one for one in new if exists(arguments, one)]
+    delivered = len(present)
     if present:
-        order = {"Resources": present, "Synchronous": True, "Permissive": False, "Timeout": 60}
-        call(arguments.orthanc, f"/modalities/{arguments.modality}/store", arguments.user, order)
-    if changes["Last"] != last:
-        write_cursor(arguments.cursor, changes["Last"])
-    return len(present), changes["Done"]
+        try:
+            store(arguments, present)
+        except urllib.error.HTTPError:
+            delivered -= set_refused_aside(arguments, present)
+    if changes["Last"] != read_cursor(arguments.cursor):
+        write_durably(arguments.cursor, str(changes["Last"]))
+    return delivered, changes["Done"]
+
+
+def store(arguments, instances):
+    """Have Orthanc send them; raises HTTPError where one of them is not taken."""
+    order = {"Resources": instances, "Synchronous": True, "Permissive": False, "Timeout": 60}
+    call(arguments.orthanc, f"/modalities/{arguments.modality}/store", arguments.user, order)
+
+
+def set_refused_aside(arguments, instances):
+    """Send them one by one; returns how many are refused. Raises HTTPError where none is taken: nobody may be there."""
+    refused, problem = [], None
+    for number, one in enumerate(instances):
+        try:
+            store(arguments, [one])
+        except urllib.error.HTTPError as error:
+            refused.append(one)
+            problem = error
+            if len(refused) == number + 1 and not answers(arguments):
+                raise  # the receiver is away: all of them wait
+    if problem is not None and len(refused) == len(instances):
+        raise problem  # a full disk refuses all; a single one waits for company
+    if refused:
+        known = read_refused(arguments.cursor + ".refused")
+        write_durably(arguments.cursor + ".refused", "\n".join(dict.fromkeys(known + refused)) + "\n")
+        say(f"{len(refused)} instances are refused while others are taken; they are tried again every ten minutes")
+    return len(refused)
+
+
+def answers(arguments):
+    """Whether the receiver answers C-ECHO."""
+    try:
+        call(arguments.orthanc, f"/modalities/{arguments.modality}/echo", arguments.user, {})
+    except urllib.error.HTTPError:
+        return False
+    return True
+
+
+def try_refused(arguments):
+    """Try those that were refused once more; what is taken or deleted leaves the list."""
+    waiting = read_refused(arguments.cursor + ".refused")
+    left = []
+    for one in waiting:
+        try:
+            if exists(arguments, one):
+                store(arguments, [one])
+        except urllib.error.HTTPError:
+            left.append(one)
+    if left != waiting:
+        write_durably(arguments.cursor + ".refused", "".join(one + "\n" for one in left))
+    if left:
+        say(f"{len(left)} instances are still refused; they are listed in {arguments.cursor}.refused")
 
 
 def exists(arguments, instance):
@@ -74,7 +162,7 @@ def exists(arguments, instance):
         call(arguments.orthanc, f"/instances/{instance}/metadata", arguments.user)
     except urllib.error.HTTPError as error:
         if error.code == 404:
-            print(f"instance {instance} was deleted before it was forwarded", file=sys.stderr, flush=True)
+            say(f"instance {instance} was deleted before it was forwarded")
             return False
         raise
     return True
@@ -87,20 +175,25 @@ def main():
     parser.add_argument("--modality", default="shadow", help="the receiver's name in DicomModalities")
     parser.add_argument("--cursor", required=True, help="a file of this program's own, on a disk that lasts")
     parser.add_argument("--every", type=float, default=1.0, help="seconds between looks while nothing is new")
+    parser.add_argument(
+        "--retry-refused", type=float, default=SECONDS_BETWEEN_TRIES_OF_REFUSED,
+        help="seconds between tries of what is refused",
+    )  # fmt: skip
     arguments = parser.parse_args()
-    pause = arguments.every
+    pause, tried_at = arguments.every, time.monotonic()
     while True:
         try:
             delivered, done = forward(arguments)
             pause = arguments.every
             if delivered:
                 print(f"delivered {delivered}", flush=True)
+            if time.monotonic() - tried_at >= arguments.retry_refused:
+                tried_at = time.monotonic()
+                try_refused(arguments)
             if done:
                 time.sleep(arguments.every)
-        except (OSError, ValueError, KeyError) as error:
-            print(
-                f"not delivered, again in {pause:.0f} s: {type(error).__name__}: {error}", file=sys.stderr, flush=True
-            )
+        except FAILURES as error:
+            say(f"not delivered, again in {pause:.0f} s: {type(error).__name__}: {error}")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 

@@ -12,6 +12,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -21,6 +22,7 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import AE, build_role, evt
+from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
@@ -29,20 +31,38 @@ from pynetdicom.sop_class import (
 )
 
 from shadow.adapters.dicom_peer import is_listening
-from shadow.domain.errors import ArchiveUnavailable
+from shadow.domain.errors import ArchiveUnavailable, ShadowError
 from shadow.index_test.archive import FetchedInstance, ListedStudy, parsed_count
 from shadow.index_test.dicom_time import parsed_date, parsed_time
-from shadow.index_test.sop_classes import IMAGE_CLASSES, WITHOUT_DETECTOR
+from shadow.index_test.instance import PYDICOM_ERRORS
+from shadow.index_test.sop_classes import BESIDE_IMAGES, IMAGE_CLASSES, WITHOUT_DETECTOR
 from shadow.protocol.deployment import ArchivePeer, Retrieve
 
 SECONDS_FOR_AN_ANSWER = 120
 PENDING = (0xFF00, 0xFF01)
-OUT_OF_RESOURCES = 0xA700
+WARNING = 0xB000
+OUT_OF_RESOURCES, CANCELLED = 0xA700, 0xFE00
+CUT_SHORT = (OUT_OF_RESOURCES, CANCELLED)
+"""An answer that stops at the archive's own limit; Orthanc calls it cancelled, though nobody cancelled."""
+IN_WORDS = {
+    0x0122: "does not offer this service",
+    0x0124: "does not let us ask",
+    OUT_OF_RESOURCES: "is out of resources",
+    0xA701: "is out of resources and cannot count what there is",
+    0xA702: "is out of resources and could not send all of it",
+    0xA801: "does not know our AE title as a destination: add it there with the receiver's host and port",
+    0xA900: "does not take the question: identifier and SOP class differ",
+    WARNING: "could not send all of it",
+}
+"""PS3.4 tables C.4-1, C.4-2 and C.4-3, PS3.7 annex C."""
 SHORTEST_SPAN = timedelta(minutes=15)
-STORAGE_CLASSES = tuple(sorted(IMAGE_CLASSES | WITHOUT_DETECTOR))
-"""What C-GET takes: the kinds that eligibility may look at. An instance of another class is not sent by the archive."""
+OFTEN_COMPRESSED = tuple(sorted(IMAGE_CLASSES | {"1.2.840.10008.5.1.4.1.1.7"}))
+SELDOM_COMPRESSED = tuple(sorted((WITHOUT_DETECTOR | BESIDE_IMAGES) - set(OFTEN_COMPRESSED)))
+STORAGE_CLASSES = OFTEN_COMPRESSED + SELDOM_COMPRESSED
+"""What C-GET takes. An archive may give up the whole study for one instance whose class is not among these."""
+UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 TRANSFER_SYNTAXES = (
-    ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless,
+    *UNCOMPRESSED, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless,
 )  # fmt: skip
 
 
@@ -71,35 +91,33 @@ class DimseArchive:
         if end - begin < timedelta(days=1):
             query.StudyTime = f"{begin:%H%M%S}-{end - timedelta(seconds=1):%H%M%S}.999999"
         try:
-            found = list(self._find(query))
+            for one in self._find(query):
+                yield _listed(one, begin.date())
         except _TooMany:
+            # What has come stands: a study without a time of day is in neither half.
             if end - begin <= SHORTEST_SPAN:
                 raise self._unavailable("lists too many studies for its own limits") from None
             middle = begin + (end - begin) / 2
             yield from self._between(begin, middle, modality)
             yield from self._between(middle, end, modality)
-            return
-        for one in found:
-            study = _listed(one)
-            if study is not None:
-                yield study
 
     def instance_count(self, study_instance_uid: str) -> int | None:
         """Number of Study Related Instances, or None."""
         query = _study_query()
         query.StudyInstanceUID = study_instance_uid
-        counts = [parsed_count(str(one.get("NumberOfStudyRelatedInstances", "") or "")) for one in self._find(query)]
+        counts = [parsed_count(_text(one, "NumberOfStudyRelatedInstances")) for one in self._find(query)]
         return next((one for one in counts if one is not None), None)
 
-    def station_name(self, study_instance_uid: str, modality: str) -> str:
-        """Station Name of the study's first series of the modality that has one; empty where none has."""
+    def station_name(self, study_instance_uid: str, modality: str) -> str | None:
+        """Station Name of the study's first series of the modality that has one; None where it has no such series."""
         query = Dataset()
         query.QueryRetrieveLevel = "SERIES"
         query.StudyInstanceUID = study_instance_uid
         query.Modality = modality
         query.SeriesInstanceUID = query.StationName = ""
-        names = (str(one.get("StationName", "") or "").strip() for one in self._find(query))
-        return next((name for name in names if name), "")
+        series = [one for one in self._find(query) if _text(one, "Modality").upper() in ("", modality)]
+        names = [_text(one, "StationName") for one in series]
+        return next((name for name in names if name), "") if series else None
 
     def fetch(self, study_instance_uid: str, take: Callable[[FetchedInstance], None]) -> None:
         """Fetch a study by C-GET; with C-MOVE the receiver gets it and `take` is never called."""
@@ -114,20 +132,30 @@ class DimseArchive:
                 self._await_all(answers)
             return
 
+        refused: list[ShadowError] = []
+
         def store(event: evt.Event) -> int:
             request = event.request
-            take(
-                FetchedInstance(
-                    str(request.AffectedSOPClassUID),
-                    str(request.AffectedSOPInstanceUID),
-                    str(event.context.transfer_syntax),
-                    request.DataSet.getbuffer(),
-                )
+            fetched = FetchedInstance(
+                str(request.AffectedSOPClassUID),
+                str(request.AffectedSOPInstanceUID),
+                str(event.context.transfer_syntax),
+                request.DataSet.getbuffer(),
             )
+            try:
+                take(fetched)
+            except ShadowError as error:  # raised again below: from here pynetdicom would answer for us
+                refused.append(error)
+                return OUT_OF_RESOURCES
             return 0x0000
 
-        with self._associated([StudyRootQueryRetrieveInformationModelGet], STORAGE_CLASSES, store) as association:
-            self._await_all(association.send_c_get(query, StudyRootQueryRetrieveInformationModelGet))
+        try:
+            with self._associated([StudyRootQueryRetrieveInformationModelGet], STORAGE_CLASSES, store) as association:
+                self._await_all(association.send_c_get(query, StudyRootQueryRetrieveInformationModelGet))
+        except ArchiveUnavailable as error:
+            raise (refused[0] if refused else error) from None
+        if refused:
+            raise refused[0]
 
     def _await_all(self, answers: Iterator[tuple[Dataset, Dataset | None]]) -> None:
         for status, _ in answers:
@@ -136,20 +164,22 @@ class DimseArchive:
             if status.Status in PENDING:
                 continue
             failed = int(status.get("NumberOfFailedSuboperations", 0) or 0)
-            if status.Status != 0x0000 or failed:
-                raise self._unavailable(f"answered 0x{status.Status:04X}, {failed} instances failed")
+            if status.Status not in (0x0000, WARNING) or failed:
+                raise self._unavailable(f"{_said(status.Status)}, {failed} instances failed")
 
     def _find(self, query: Dataset) -> Iterator[Dataset]:
         with self._associated([StudyRootQueryRetrieveInformationModelFind]) as association:
             for status, found in association.send_c_find(query, StudyRootQueryRetrieveInformationModelFind):
                 if "Status" not in status:
                     raise self._unavailable("ended the association while it was answering")
-                if status.Status == OUT_OF_RESOURCES:
-                    raise _TooMany(f"archive of {self._peer.site}: answered 0x{OUT_OF_RESOURCES:04X}")
-                if status.Status in PENDING and found is not None:
+                if status.Status in CUT_SHORT:
+                    raise _TooMany(f"archive of {self._peer.site}: {_said(status.Status)}")
+                if status.Status in PENDING:
+                    if found is None:
+                        raise self._unavailable("sent an answer that cannot be decoded")
                     yield found
                 elif status.Status != 0x0000:
-                    raise self._unavailable(f"answered 0x{status.Status:04X}")
+                    raise self._unavailable(_said(status.Status))
 
     @contextmanager
     def _associated(
@@ -161,7 +191,10 @@ class DimseArchive:
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = SECONDS_FOR_AN_ANSWER
         # A context for each pair: with several syntaxes in one the archive would choose, and transcode to its choice.
         contexts = [build_context(model) for model in models]
-        contexts += [build_context(sop_class, syntax) for sop_class in storage for syntax in TRANSFER_SYNTAXES]
+        contexts += [
+            build_context(one, syntax) for one in storage if one in OFTEN_COMPRESSED for syntax in TRANSFER_SYNTAXES
+        ]
+        contexts += [build_context(one, list(UNCOMPRESSED)) for one in storage if one in SELDOM_COMPRESSED]
         association = entity.associate(
             self._peer.host,
             self._peer.port,
@@ -172,7 +205,10 @@ class DimseArchive:
             tls_args=(self._tls, self._peer.host) if self._tls else None,
         )
         if not association.is_established:
-            raise self._unavailable("does not accept the association: check both AE titles there")
+            reason, connection = _refusal(association), association.dul.socket
+            if connection is not None and connection.socket is not None:  # pynetdicom leaves it open
+                connection.socket.close()
+            raise self._unavailable(reason)
         try:
             yield association
         except (RuntimeError, ValueError) as error:  # pynetdicom's, where the association ended on the way
@@ -201,25 +237,42 @@ def _study_query() -> Dataset:
     return query
 
 
-def _listed(found: Dataset) -> ListedStudy | None:
-    day = parsed_date(_text(found, "StudyDate"))
-    uid = _text(found, "StudyInstanceUID")
-    if day is None or not uid:
-        return None
-    modalities = found.get("ModalitiesInStudy") or ()
-    names = [modalities] if isinstance(modalities, str) else [str(one) for one in modalities]
+def _said(status: int) -> str:
+    """A status with its number, and in words where it has some."""
+    words = IN_WORDS.get(status)
+    return f"answered 0x{status:04X}" + (f" ({words})" if words else "")
+
+
+def _refusal(association: Association) -> str:
+    """Why it is not established, and what to look at."""
+    if association.is_rejected:
+        answer = association.acceptor.primitive
+        return f"rejects the association ({answer.reason_str}): check both AE titles there"
+    return "ends the connection before an association: check there whether it asks for TLS, and whom it trusts"
+
+
+def _listed(found: Dataset, asked: date) -> ListedStudy:
+    """A study of the answer; one without a usable date counts on the day that was asked about."""
     return ListedStudy(
-        study_instance_uid=uid,
+        study_instance_uid=_text(found, "StudyInstanceUID"),
         accession_number=_text(found, "AccessionNumber"),
-        study_date=day,
+        study_date=parsed_date(_text(found, "StudyDate")) or asked,
         study_time=parsed_time(_text(found, "StudyTime")),
         study_description=_text(found, "StudyDescription"),
-        modalities=frozenset(name.strip().upper() for name in names if name.strip()),
+        modalities=frozenset(
+            name.strip().upper() for name in _text(found, "ModalitiesInStudy").split("\\") if name.strip()
+        ),
         birth_date=parsed_date(_text(found, "PatientBirthDate")),
         instances=parsed_count(_text(found, "NumberOfStudyRelatedInstances")),
     )
 
 
 def _text(found: Dataset, keyword: str) -> str:
-    value = found.get(keyword)
-    return "" if value is None else str(value).strip()
+    """An attribute as text, its values joined by backslashes; empty where there is none, or none that can be read."""
+    try:
+        value = found.get(keyword)
+    except PYDICOM_ERRORS:
+        return ""
+    if value is None:
+        return ""
+    return "\\".join(str(one) for one in value) if isinstance(value, MultiValue) else str(value).strip()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from shadow.protocol.deployment import ArchivePeer
 
 SECONDS_FOR_AN_ANSWER = 120.0
 STUDIES_A_PAGE = 200
+SHORTEST_SPAN = timedelta(minutes=15)
 MAXIMUM_PART_BYTES = 1 << 31
 MAXIMUM_HEAD_BYTES = 1 << 16
 STUDY_FIELDS = ("00080020", "00080030", "00080050", "00081030", "00080061", "0020000D", "00100030", "00201208")
 """Study Date, Study Time, Accession Number, Study Description, Modalities in Study, Study Instance UID, Patient's
 Birth Date, Number of Study Related Instances."""
-_BOUNDARY = re.compile(r'boundary="?([^";,]+)"?', re.IGNORECASE)
+_BOUNDARY = re.compile(r'boundary=(?:"([^"]+)"|([^\s";,]+))', re.IGNORECASE)
 
 
 class WebArchive:
@@ -34,36 +36,59 @@ class WebArchive:
     """
 
     def __init__(self, peer: ArchivePeer, home: Path) -> None:
-        self._peer = peer
-        headers = {}
-        if peer.token_file:
-            headers["Authorization"] = f"Bearer {(home / peer.token_file).read_text(encoding='utf-8').strip()}"
-        self._headers = headers
+        self._peer, self._home = peer, home
 
     def studies_of(self, day: date, modality: str) -> Iterator[ListedStudy]:
-        """The studies of a day that hold a series of the modality."""
+        """The studies of a day that hold a series of the modality.
+
+        A server may cut its list short and not say so (Orthanc's LimitFindResults). So the halves of a span that told
+        something are asked for too, and the halves of these, as long as they tell something new.
+        """
+        begin = datetime.combine(day, time())
+        yield from self._between(begin, begin + timedelta(days=1), modality, set())
+
+    def _between(self, begin: datetime, end: datetime, modality: str, known: set[str]) -> Iterator[ListedStudy]:
+        """The studies of a span of one day that are not known yet."""
+        query = {"StudyDate": begin.strftime("%Y%m%d"), "ModalitiesInStudy": modality}
+        if end - begin < timedelta(days=1):
+            query["StudyTime"] = f"{begin:%H%M%S}-{end - timedelta(seconds=1):%H%M%S}.999999"
+        fresh = [one for one in self._pages(query, begin.date()) if one.study_instance_uid not in known]
+        yield from fresh
+        known |= {one.study_instance_uid for one in fresh}
+        if fresh and end - begin > SHORTEST_SPAN:
+            middle = begin + (end - begin) / 2
+            yield from self._between(begin, middle, modality, known)
+            yield from self._between(middle, end, modality, known)
+
+    def _pages(self, query: dict[str, str], day: date) -> Iterator[ListedStudy]:
+        """All pages of an answer.
+
+        A server may send fewer a page than it is asked for, so only an empty page is the last. One that ignores the
+        offset sends its first page again: then that is all of it, unless the page is full.
+        """
+        seen: set[str] = set()
         offset = 0
-        while True:
-            found = self._search(
-                "studies", {"StudyDate": day.strftime("%Y%m%d"), "ModalitiesInStudy": modality}, offset
-            )
-            for one in found:
-                study = _listed(one)
-                if study is not None:
-                    yield study
-            offset += len(found)
-            if len(found) < STUDIES_A_PAGE:
+        while found := self._search("studies", query, offset):
+            studies = [_listed(one, day) for one in found]
+            uids = {one.study_instance_uid for one in studies}
+            if uids <= seen:
+                if len(found) == STUDIES_A_PAGE:
+                    raise self._unavailable("sends the same page again: it has more than it will list")
                 return
+            yield from studies
+            seen |= uids
+            offset += len(found)
 
     def instance_count(self, study_instance_uid: str) -> int | None:
         """Number of Study Related Instances, or None."""
         found = self._search("studies", {"StudyInstanceUID": study_instance_uid})
         return parsed_count(_value(found[0], "00201208")) if found else None
 
-    def station_name(self, study_instance_uid: str, modality: str) -> str:
-        """Station Name of the study's first series of the modality that has one; empty where none has."""
+    def station_name(self, study_instance_uid: str, modality: str) -> str | None:
+        """Station Name of the study's first series of the modality that has one; None where it has no such series."""
         found = self._search(f"studies/{study_instance_uid}/series", {"Modality": modality, "includefield": "00081010"})
-        return next((name for one in found if (name := _value(one, "00081010"))), "")
+        series = [one for one in found if _value(one, "00080060").upper() in ("", modality)]
+        return next((name for one in series if (name := _value(one, "00081010"))), "") if series else None
 
     def fetch(self, study_instance_uid: str, take: Callable[[FetchedInstance], None]) -> None:
         """Fetch a study in the transfer syntaxes that the server keeps it in."""
@@ -72,14 +97,14 @@ class WebArchive:
             try:
                 with client.stream("GET", f"studies/{study_instance_uid}", headers={"Accept": accepted}) as answer:
                     if answer.status_code != httpx.codes.OK:
-                        raise self._unavailable(f"answered HTTP {answer.status_code}")
+                        raise self._unavailable(_said(answer.status_code))
                     boundary = _BOUNDARY.search(answer.headers.get("Content-Type", ""))
                     if boundary is None:
                         raise self._unavailable("sent no multipart answer")
-                    for part in _parts(answer.iter_bytes(1 << 20), boundary[1].encode()):
+                    for part in _parts(answer.iter_bytes(1 << 20), (boundary[1] or boundary[2]).encode()):
                         take(_fetched(part))
             except (httpx.HTTPError, ValueError) as error:
-                raise self._unavailable(f"{type(error).__name__} while it was sending") from error
+                raise self._unavailable(f"{_words_of(error)} while it was sending") from error
 
     def _search(self, path: str, query: dict[str, str], offset: int = 0) -> list[dict[str, Any]]:
         fields = [("includefield", field) for field in STUDY_FIELDS] if path == "studies" else []
@@ -95,20 +120,50 @@ class WebArchive:
                 if answer.status_code == httpx.codes.NO_CONTENT:
                     return []
                 if answer.status_code != httpx.codes.OK:
-                    raise self._unavailable(f"answered HTTP {answer.status_code}")
+                    raise self._unavailable(_said(answer.status_code))
                 found = answer.json()
             except (httpx.HTTPError, ValueError) as error:
-                raise self._unavailable(type(error).__name__) from error
-        if not isinstance(found, list):
-            raise self._unavailable("sent no list")
-        return [one for one in found if isinstance(one, dict)]
+                raise self._unavailable(_words_of(error)) from error
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise self._unavailable("sent no DICOM JSON: check the url")
+        return found
 
     def _client(self) -> httpx.Client:
-        base = self._peer.url.rstrip("/") + "/"
-        return httpx.Client(base_url=base, headers=self._headers, timeout=SECONDS_FOR_AN_ANSWER, trust_env=False)
+        base, headers = self._peer.url.rstrip("/") + "/", {}
+        try:
+            if self._peer.token_file:
+                token = (self._home / self._peer.token_file).read_text(encoding="ascii").strip()
+                headers["Authorization"] = f"Bearer {token}"
+            trusted = self._trusted()
+            return httpx.Client(
+                base_url=base, headers=headers, timeout=SECONDS_FOR_AN_ANSWER, trust_env=False, verify=trusted
+            )
+        except (OSError, ValueError, httpx.InvalidURL) as error:  # ssl.SSLError is an OSError
+            raise self._unavailable(f"url, token_file or authorities cannot be used: {_words_of(error)}") from error
+
+    def _trusted(self) -> ssl.SSLContext | bool:
+        if not self._peer.authorities:
+            return True
+        return ssl.create_default_context(cafile=self._home / self._peer.authorities)
 
     def _unavailable(self, what: str) -> ArchiveUnavailable:
         return ArchiveUnavailable(f"archive of {self._peer.site} (DICOMweb): {what}")
+
+
+def _said(status: int) -> str:
+    """An HTTP status, with what to look at where that is known."""
+    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        return f"answered HTTP {status}: check token_file"
+    if httpx.codes.is_redirect(status):
+        return f"answered HTTP {status}: it has moved, write its new address as url"
+    return f"answered HTTP {status}"
+
+
+def _words_of(error: Exception) -> str:
+    """What went wrong, without what was sent; the reason too where a certificate is not trusted."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "its certificate is not trusted: name who signs it as authorities"
+    return type(error).__name__
 
 
 def _parts(chunks: Iterator[bytes], boundary: bytes) -> Iterator[bytearray]:
@@ -171,17 +226,15 @@ def _fetched(part: bytearray) -> FetchedInstance:
     return FetchedInstance(found.get(0x02, ""), found.get(0x03, ""), found.get(0x10, ""), memoryview(part)[end:])
 
 
-def _listed(found: dict[str, Any]) -> ListedStudy | None:
-    day, uid = parsed_date(_value(found, "00080020")), _value(found, "0020000D")
-    if day is None or not uid:
-        return None
+def _listed(found: dict[str, Any], asked: date) -> ListedStudy:
+    """A study of the answer; one without a usable date counts on the day that was asked about."""
     return ListedStudy(
-        study_instance_uid=uid,
+        study_instance_uid=_value(found, "0020000D"),
         accession_number=_value(found, "00080050"),
-        study_date=day,
+        study_date=parsed_date(_value(found, "00080020")) or asked,
         study_time=parsed_time(_value(found, "00080030")),
         study_description=_value(found, "00081030"),
-        modalities=frozenset(str(one).strip().upper() for one in _values(found, "00080061")),
+        modalities=frozenset(str(one).strip().upper() for one in _values(found, "00080061") if one is not None),
         birth_date=parsed_date(_value(found, "00100030")),
         instances=parsed_count(_value(found, "00201208")),
     )

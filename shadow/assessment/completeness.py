@@ -17,7 +17,7 @@ from shadow.domain.project import sql
 from shadow.protocol.site import Site
 from shadow.protocol.trial import TrialProtocol
 
-SHOWN = ("all", "site", "scanner", "cell")
+SHOWN = ("all", "site", "scanner", "shift", "cell")
 WEEK = timedelta(days=7)
 EVERYTHING: Place = ("all", "", "", "")
 NOTHING = (0, 0, 0, 0, 0)
@@ -36,11 +36,16 @@ def completeness(
     `connection` is one on which `linkage.link` has run. A study counts as received where it was on record when the
     archive listed it; one that came later, or was fetched, does not, because the route had failed.
     """
+    wanted = {
+        "sites": [site.identifier for site in sites],
+        "window_start": protocol.index_window_start,
+        "window_end": protocol.index_window_end,
+    }
     asked = tuple(
         ArchiveAsked(site, until, int(silent))
-        for site, until, silent in connection.execute(sql("queries/assessment/archives_asked.sql")).fetchall()
+        for site, until, silent in connection.execute(sql("queries/assessment/archives_asked.sql"), wanted).fetchall()
     )
-    if not asked:
+    if not connection.execute(sql("queries/assessment/archive_questions.sql")).fetchall():
         return None
     totals: dict[Place, tuple[int, ...]] = {}
     weekly: dict[tuple[Place, datetime], tuple[int, int]] = {}
@@ -92,14 +97,20 @@ def _row(place: Place, totals: dict[Place, tuple[int, ...]], sites: Sequence[Sit
 def _cohorts(
     weekly: dict[tuple[Place, datetime], tuple[int, int]], asked: Sequence[ArchiveAsked], protocol: TrialProtocol
 ) -> Cohorts:
-    """Weeks of acquisition; one is closed once every archive has answered for a day after it."""
+    """Weeks of acquisition; one is closed once every archive has answered for a day after it.
+
+    An archive that is silent does not hold up the others' alarms for ever: `closed_at_latest_days` after a week's end
+    it is closed without it.
+    """
     answered = [one.asked_until for one in asked if one.asked_until is not None]
     first = protocol.index_window_start.astimezone(UTC)
     start = datetime.combine(first.date() - timedelta(days=first.weekday()), time(), UTC)
     last = max(answered, default=start)
+    latest = timedelta(days=protocol.monitoring.closed_at_latest_days)
     weeks: list[Week] = []
     while start <= last and start < protocol.index_window_end:
-        closed = len(answered) == len(asked) and min(answered) >= start + WEEK
+        over = start + WEEK
+        closed = bool(answered) and ((len(answered) == len(asked) and min(answered) >= over) or last >= over + latest)
         in_time, listed = weekly.get((EVERYTHING, start), (0, 0))
         weeks.append(Week(start, listed, in_time, closed))
         start += WEEK

@@ -366,7 +366,7 @@ class ArchiveAsked:
     Attributes:
         site: its identifier.
         asked_until: the last day that it answered for, as 00:00 UTC; None where it never did.
-        days_without_answer: days that it was asked about and never answered for.
+        days_without_answer: days of the index window so far that it never answered for, asked or not.
     """
 
     site: str
@@ -402,8 +402,8 @@ class Completeness:
     """Whether every study that should have reached us did.
 
     Attributes:
-        asked: the sites whose archives are asked.
-        rows: all studies first, then sites, scanners and cells.
+        asked: every site, and any other whose archive was asked.
+        rows: all studies first, then sites, scanners, shifts and cells.
         short_of_instances: received studies of which the archive listed more instances than were here.
         monitoring: the family of monitors over the share received; None where the protocol sets no floor.
     """
@@ -412,6 +412,11 @@ class Completeness:
     rows: tuple[CompletenessRow, ...]
     short_of_instances: int
     monitoring: Monitoring | None
+
+    @property
+    def unknown(self) -> bool:
+        """Whether some archive never answered, or there are days without an answer: then nobody knows all."""
+        return any(one.asked_until is None or one.days_without_answer for one in self.asked)
 
     def never_from(self, site: str, scanner: str, shift: str) -> int:
         """Studies of a cell that never reached us."""

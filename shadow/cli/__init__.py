@@ -282,6 +282,8 @@ def _days(first: datetime | None, last: datetime | None) -> tuple[date, ...] | N
     begin, end = first or last, last or first
     assert begin is not None
     assert end is not None
+    if end < begin:
+        raise typer.BadParameter(f"{end:%Y-%m-%d} lies before --from {begin:%Y-%m-%d}", param_hint="--to")
     return days_between(begin.date(), end.date())
 
 

@@ -12,14 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from shadow.domain.errors import ArchiveUnavailable
+from shadow.domain.errors import ArchiveUnavailable, SetupError
 from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.archive import Archive, FetchedInstance
+from shadow.index_test.reconciliation import fetched_first
 from shadow.index_test.spool import Inlet, Offer, Receipt, instance_of
-from shadow.store.durable import make_folder, sync_folder
+from shadow.store.durable import make_folder, sync_folder, write_durably
 from shadow.store.events import Audited
 
-ACTOR, FETCHED = "backfill", "study_fetched"
+ACTOR, FETCHED, NOT_HERE = "backfill", "study_fetched", "study_was_not_here"
+WHOLE = "whole"
+"""A file beside a fetched study: all of it is here and on record, and may be moved to the spool."""
+DISK_REFUSES = (Receipt.NO_SPACE, Receipt.WRITE_FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Backfill:
         spool: the spool's folder.
         calling_ae_title: under which title of the site the instances count as sent.
         minimum_free_bytes, maximum_object_bytes: as the receiver has them.
-        record: appends an event durably.
+        record: appends an event durably; one whose key is there changes nothing.
     """
 
     spool: Path
@@ -40,17 +44,38 @@ class Backfill:
     pseudonymiser: Pseudonymiser
     record: Callable[[Audited], object]
 
-    def fetch(self, archive: Archive, study_instance_uid: str) -> int:
-        """Fetch one study; the mirror finds it within seconds. Returns its instances.
+    def recover(self) -> int:
+        """Take up what a run that was killed left: whole studies go to the spool, the rest is fetched again.
 
-        With C-MOVE the archive sends to our receiver instead, and 0 is returned.
+        Returns how many studies were moved.
+        """
+        moved = 0
+        for staging in sorted((self.spool / "fetching").glob("*")):
+            if (staging / WHOLE).exists():
+                self._move(staging)
+                moved += 1
+            shutil.rmtree(staging)
+        return moved
+
+    def fetch(self, archive: Archive, study_instance_uid: str, *, by_move: bool = False) -> int:
+        """Fetch one study; the mirror finds it within seconds. Returns its instances that were not here.
+
+        Args:
+            archive: where it is.
+            study_instance_uid: of the study.
+            by_move: whether the archive sends it to our receiver instead (C-MOVE); then 0 is returned.
 
         Raises:
-            ArchiveUnavailable: the archive did not send all of it, or an instance could not be kept.
+            ArchiveUnavailable: the archive did not send all of it, or an instance that cannot be kept.
+            SetupError: the disk is full, or refuses.
         """
         study_key = self.pseudonymiser.study_key(study_instance_uid)
         staging = self.spool / "fetching" / study_key
         shutil.rmtree(staging, ignore_errors=True)
+        if by_move:
+            self._record_absence(study_key)
+            archive.fetch(study_instance_uid, lambda _: None)
+            return 0
         limits = {
             "minimum_free_bytes": self.minimum_free_bytes,
             "maximum_object_bytes": self.maximum_object_bytes,
@@ -58,27 +83,67 @@ class Backfill:
         try:
             with Inlet(staging, (self.calling_ae_title,), **limits) as inlet:
                 archive.fetch(study_instance_uid, lambda one: self._keep(inlet, one))
-                files = sorted(path for path in inlet.arrived_from(self.calling_ae_title).iterdir())
-                instances = [path for path in files if instance_of(path.name) is not None]
-                if instances:
-                    detail = f"instances={len(instances)}"
-                    self.record(Audited(f"backfill:{study_key}:{detail}", ACTOR, FETCHED, study_key, detail))
-                    self._move(instances, inlet)
+            new = self._drop_what_is_here(staging, study_key)
+            if new:
+                self._record_absence(study_key)
+                detail = f"instances={new}"
+                self.record(Audited(f"backfill:{study_key}:{detail}", ACTOR, FETCHED, study_key, detail))
+                write_durably(staging / WHOLE, b"")
+                self._move(staging)
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
-        return len(instances)
+            # What is whole and on record, and could not be moved, is moved by the next run.
+            if not (staging / WHOLE).exists():
+                shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
+        return new
+
+    def _record_absence(self, study_key: str) -> None:
+        """That nothing of the study was here: from now on it never counts as having come by its route."""
+        if not self._here(study_key):
+            self.record(Audited(fetched_first(study_key), ACTOR, NOT_HERE, study_key, ""))
+
+    def _here(self, study_key: str) -> frozenset[str]:
+        """SOP Instance UIDs of the study that are in the spool."""
+        folder = self.spool / "studies" / study_key
+        files = folder.iterdir() if folder.exists() else ()
+        return frozenset(one.sop_instance_uid for path in files if (one := instance_of(path.name)) is not None)
+
+    def _drop_what_is_here(self, staging: Path, study_key: str) -> int:
+        """Leave what is new: the same image in another router's bytes would count as a conflict."""
+        here, new = self._here(study_key), 0
+        for path in _fetched_files(staging):
+            found = instance_of(path.name)
+            if found is None or found.sop_instance_uid in here:
+                path.unlink()
+            else:
+                new += 1
+        return new
 
     def _keep(self, inlet: Inlet, fetched: FetchedInstance) -> None:
         offer = Offer(
             self.calling_ae_title, fetched.sop_class_uid, fetched.sop_instance_uid, fetched.transfer_syntax_uid
         )
         receipt, _ = inlet.receive(offer, fetched.data_set)
+        if receipt in DISK_REFUSES:
+            raise SetupError(
+                f"the spool's disk refuses ({receipt.value}): minimum_free_bytes must stay free. Make room, then run "
+                "the command again; what was fetched before is here"
+            )
         if receipt is not Receipt.STORED:
             raise ArchiveUnavailable(f"an instance was not kept: {receipt.value}")
 
-    def _move(self, instances: list[Path], inlet: Inlet) -> None:
-        target = self.spool / "arrived" / inlet.arrived_from(self.calling_ae_title).name
-        make_folder(target)
-        for path in instances:
+    def _move(self, staging: Path) -> None:
+        """Move a whole study to what has arrived; a second time it moves what is left."""
+        targets = set()
+        for path in _fetched_files(staging):
+            target = self.spool / "arrived" / path.parent.name
+            if target not in targets:
+                make_folder(target)
+                targets.add(target)
             path.rename(target / path.name)
-        sync_folder(target)
+        for target in targets:
+            sync_folder(target)
+
+
+def _fetched_files(staging: Path) -> list[Path]:
+    return sorted(path for path in staging.glob("*/*") if path.is_file())

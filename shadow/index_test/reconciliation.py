@@ -7,7 +7,7 @@ asked for the studies that the protocol's rules admit, and each one is put on re
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -32,14 +32,34 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DayReconciled:
-    """One day of one site: studies listed for the protocol's modality, of these admitted and settled, not here."""
+    """One day of one site.
+
+    Attributes:
+        listed: studies of the archive's answer.
+        admitted: of these admitted by the protocol, settled, and put on record now.
+        missing: of the admitted, those that are not here.
+        absent: all that are admitted, settled and not here now, whenever they were put on record.
+        unsettled: admitted, and too young to be missed.
+        unusable: listed without a usable Study Instance UID; nobody can say whether they are here.
+        asked: False where there is no answer; then the rest is 0 and says nothing.
+    """
 
     site: str
     day: date
     listed: int
     admitted: int
     missing: int
+    absent: int = 0
+    unsettled: int = 0
+    unusable: int = 0
     asked: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    study_key: str
+    acquired_at: datetime
+    study: ListedStudy
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,61 +93,104 @@ class Reconciler:
     def _day(self, site: Site, peer: ArchivePeer, archive: Archive, now: datetime, day: date) -> DayReconciled:
         asked_on = now.astimezone(UTC).isoformat(timespec="seconds")
         where = f"{site.identifier}:{day.isoformat()}"
+        settled_before = now - timedelta(hours=peer.settle_hours)
         try:
-            listed = list(archive.studies_of(day, self.protocol.eligibility.modality))
-            events = list(self._events(site, archive, listed, now - timedelta(hours=peer.settle_hours), now))
+            listed = _once(archive.studies_of(day, self.protocol.eligibility.modality))
+            admitted = self._admitted(site, archive, listed)
+            settled = [one for one in admitted if one.acquired_at < settled_before]
+            known = self._on_record([one.study_key for one in settled])
+            here = known | {one.study_key for one in settled if self.instance_count(one.study_key)}
+            events = list(self._events(site, archive, settled, known, here, now))
         except ArchiveUnavailable as error:
             _log.error("%s", error)
-            self.ledger.append([Audited(f"{SILENT}:{where}:{asked_on}", ACTOR, SILENT, where, "no answer")])
+            self.ledger.append_new([Audited(f"{SILENT}:{where}:{asked_on}", ACTOR, SILENT, where, "no answer")])
             return DayReconciled(site.identifier, day, 0, 0, 0, asked=False)
         self.ledger.append_new(events)
-        missing = sum(not one.received for one in events)
-        detail = f"listed={len(listed)} admitted={len(events)} missing={missing}"
-        self.ledger.append([Audited(f"{ASKED}:{where}:{asked_on}", ACTOR, ASKED, where, detail)])
-        return DayReconciled(site.identifier, day, len(listed), len(events), missing)
+        found = DayReconciled(
+            site=site.identifier,
+            day=day,
+            listed=len(listed),
+            admitted=len(events),
+            missing=sum(not one.received for one in events),
+            absent=len(settled) - len(here),
+            unsettled=len(admitted) - len(settled),
+            unusable=sum(not is_uid(one.study_instance_uid) for one in listed),
+        )
+        if datetime.combine(day + timedelta(days=1), time(), site.time_zone) <= settled_before:
+            # Only a day that is over and settled has its answer: until then more of it may come.
+            self.ledger.append_new([Audited(f"{ASKED}:{where}:{asked_on}", ACTOR, ASKED, where, _detail(found))])
+        return found
+
+    def admitted_studies(self, site: Site, archive: Archive, day: date) -> list[tuple[str, ListedStudy]]:
+        """The studies of a day that the protocol admits, each with its key.
+
+        Raises:
+            ArchiveUnavailable: the archive does not answer.
+        """
+        listed = _once(archive.studies_of(day, self.protocol.eligibility.modality))
+        return [(one.study_key, one.study) for one in self._admitted(site, archive, listed)]
+
+    def _admitted(self, site: Site, archive: Archive, listed: Sequence[ListedStudy]) -> list[_Admitted]:
+        """Those that the protocol admits, young or not."""
+        admitted = []
+        for one in listed:
+            acquired_at = self._acquired_at(site, one)
+            if is_uid(one.study_instance_uid) and self._admits(archive, one, acquired_at):
+                admitted.append(_Admitted(self.pseudonymiser.study_key(one.study_instance_uid), acquired_at, one))
+        return admitted
+
+    def _on_record(self, study_keys: Sequence[str]) -> frozenset[str]:
+        found = self.ledger.known(Kind.STUDY, [f"{key}:r1" for key in study_keys])
+        return frozenset(key for key in study_keys if f"{key}:r1" in found)
 
     def _events(
-        self, site: Site, archive: Archive, listed: Sequence[ListedStudy], settled_before: datetime, now: datetime
+        self,
+        site: Site,
+        archive: Archive,
+        settled: Sequence[_Admitted],
+        known: frozenset[str],
+        here: frozenset[str],
+        now: datetime,
     ) -> Iterator[ArchiveStudyListed]:
-        admitted = [
-            (self.pseudonymiser.study_key(one.study_instance_uid), acquired_at, one)
-            for one in listed
-            if is_uid(one.study_instance_uid)
-            and (acquired_at := self._acquired_at(site, one)) < settled_before
-            and self._admits(one, acquired_at)
-        ]
-        here = self.ledger.known(Kind.STUDY, [f"{key}:r1" for key, _, _ in admitted])
-        on_record = self.ledger.known(Kind.ARCHIVE_STUDY, [key for key, _, _ in admitted])
-        for study_key, acquired_at, one in admitted:
-            if study_key in on_record:
+        """What is listed for the first time. `here` holds `known`, and what lies in the spool and waits."""
+        keys = [one.study_key for one in settled]
+        listed_before = self.ledger.known(Kind.ARCHIVE_STUDY, keys)
+        fetched = self.ledger.known(Kind.AUDIT, [fetched_first(key) for key in keys])
+        for one in settled:
+            if one.study_key in listed_before:
                 continue
-            received = f"{study_key}:r1" in here
-            scanner, shift = "", ""
-            if not received:
-                station = archive.station_name(one.study_instance_uid, self.protocol.eligibility.modality)
-                found = site.scanner_of(station)
-                scanner = found.identifier if found else UNLISTED
-                shift = site.calendar().shift_at(acquired_at) if one.study_time else UNKNOWN
-            number = normalise_accession_number(site.accession_rule, one.accession_number)
+            received = one.study_key in here and fetched_first(one.study_key) not in fetched
+            number = normalise_accession_number(site.accession_rule, one.study.accession_number)
+            scanner, shift = ("", "") if one.study_key in known else self._place(site, archive, one)
             yield ArchiveStudyListed(
-                study_key=study_key,
+                study_key=one.study_key,
                 accession_key=self.pseudonymiser.accession_key(site.accession_issuer, number) if number else None,
                 site=site.identifier,
                 scanner=scanner,
                 shift=shift,
-                acquired_at=acquired_at,
+                acquired_at=one.acquired_at,
                 listed_at=now,
                 received=received,
-                instances_listed=one.instances,
-                instances_received=self.instance_count(study_key) if received else 0,
+                instances_listed=one.study.instances,
+                instances_received=self.instance_count(one.study_key) if received else 0,
             )
+
+    def _place(self, site: Site, archive: Archive, one: _Admitted) -> tuple[str, str]:
+        """Scanner and shift by the archive's word."""
+        station = archive.station_name(one.study.study_instance_uid, self.protocol.eligibility.modality)
+        scanner = site.scanner_of(station or "")
+        shift = site.calendar().shift_at(one.acquired_at) if one.study.study_time else UNKNOWN
+        return scanner.identifier if scanner else UNLISTED, shift
 
     @staticmethod
     def _acquired_at(site: Site, study: ListedStudy) -> datetime:
         return local_instant(study.study_date, study.study_time or MIDDAY, site.time_zone)
 
-    def _admits(self, study: ListedStudy, acquired_at: datetime) -> bool:
-        """Whether the protocol admits it on what a list tells; what a list does not tell does not exclude."""
+    def _admits(self, archive: Archive, study: ListedStudy, acquired_at: datetime) -> bool:
+        """Whether the protocol admits it on what a list tells; what a list does not tell does not exclude.
+
+        Of a study whose modalities the list does not tell, the archive is asked for its series.
+        """
         rules = self.protocol.eligibility
         if study.modalities and rules.modality not in study.modalities:
             return False
@@ -139,4 +202,23 @@ class Reconciler:
             age = day.year - born.year - ((day.month, day.day) < (born.month, born.day))
             if age < rules.minimum_age_years:
                 return False
-        return self.protocol.index_window_start <= acquired_at < self.protocol.index_window_end
+        if not self.protocol.index_window_start <= acquired_at < self.protocol.index_window_end:
+            return False
+        return bool(study.modalities) or archive.station_name(study.study_instance_uid, rules.modality) is not None
+
+
+def fetched_first(study_key: str) -> str:
+    """The key of the entry that says: this study came because we fetched it, not by its route."""
+    return f"fetched-first:{study_key}"
+
+
+def _once(listed: Iterable[ListedStudy]) -> list[ListedStudy]:
+    """Each study once, as it was told first; those without a usable UID all stay."""
+    found: dict[object, ListedStudy] = {}
+    for number, one in enumerate(listed):
+        found.setdefault(one.study_instance_uid if is_uid(one.study_instance_uid) else number, one)
+    return list(found.values())
+
+
+def _detail(found: DayReconciled) -> str:
+    return f"listed={found.listed} admitted={found.admitted} missing={found.missing} unusable={found.unusable}"

@@ -34,5 +34,45 @@ WITHOUT_DETECTOR = frozenset({
 })  # fmt: skip
 """What comes with images and has no pixels of a detector."""
 
+BESIDE_IMAGES = frozenset({
+    "1.2.840.10008.5.1.4.1.1.3.1",  # ultrasound, multi-frame
+    "1.2.840.10008.5.1.4.1.1.6.1",  # ultrasound
+    "1.2.840.10008.5.1.4.1.1.7.1",  # multi-frame secondary capture, single bit
+    "1.2.840.10008.5.1.4.1.1.7.2",  # the same, grayscale byte
+    "1.2.840.10008.5.1.4.1.1.7.3",  # the same, grayscale word
+    "1.2.840.10008.5.1.4.1.1.7.4",  # the same, true colour
+    "1.2.840.10008.5.1.4.1.1.11.1",  # grayscale softcopy presentation state
+    "1.2.840.10008.5.1.4.1.1.11.2",  # colour
+    "1.2.840.10008.5.1.4.1.1.11.3",  # pseudo-colour
+    "1.2.840.10008.5.1.4.1.1.11.4",  # blending
+    "1.2.840.10008.5.1.4.1.1.12.1",  # X-ray angiography
+    "1.2.840.10008.5.1.4.1.1.12.2",  # radiofluoroscopy
+    "1.2.840.10008.5.1.4.1.1.20",  # nuclear medicine
+    "1.2.840.10008.5.1.4.1.1.66",  # raw data
+    "1.2.840.10008.5.1.4.1.1.66.1",  # spatial registration
+    "1.2.840.10008.5.1.4.1.1.66.2",  # spatial fiducials
+    "1.2.840.10008.5.1.4.1.1.66.3",  # deformable registration
+    "1.2.840.10008.5.1.4.1.1.66.4",  # segmentation
+    "1.2.840.10008.5.1.4.1.1.66.5",  # surface segmentation
+    "1.2.840.10008.5.1.4.1.1.67",  # real world value mapping
+    "1.2.840.10008.5.1.4.1.1.88.34",  # comprehensive 3D SR
+    "1.2.840.10008.5.1.4.1.1.88.35",  # extensible SR
+    "1.2.840.10008.5.1.4.1.1.88.50",  # mammography CAD SR
+    "1.2.840.10008.5.1.4.1.1.88.59",  # key object selection
+    "1.2.840.10008.5.1.4.1.1.88.65",  # chest CAD SR
+    "1.2.840.10008.5.1.4.1.1.88.68",  # radiopharmaceutical dose SR
+    "1.2.840.10008.5.1.4.1.1.104.1",  # encapsulated PDF
+    "1.2.840.10008.5.1.4.1.1.104.2",  # encapsulated CDA
+    "1.2.840.10008.5.1.4.1.1.128",  # PET
+    "1.2.840.10008.5.1.4.1.1.130",  # enhanced PET
+    "1.2.840.10008.5.1.4.1.1.4.2",  # MR spectroscopy
+    "1.2.840.10008.5.1.4.1.1.4.3",  # enhanced MR, colour
+    "1.2.840.10008.5.1.4.1.1.481.2",  # RT dose
+    "1.2.840.10008.5.1.4.1.1.481.3",  # RT structure set
+    "1.2.840.10008.5.1.4.1.1.481.5",  # RT plan
+    "1.2.840.10008.5.1.4.1.1.9.1.1",  # twelve-lead ECG
+})  # fmt: skip
+"""What else a study may hold. No model reads it; a study is fetched whole all the same."""
+
 IMAGE_CLASSES = RADIOGRAPHS | MAMMOGRAMS | CT_SLICES | MR_SLICES | TOMOSYNTHESIS | SLIDES
 """SOP classes whose pixels come from a detector. What a person typed may be burned into any other."""

@@ -121,7 +121,8 @@ class ArchivePeer:
         ae_title, host, port: of its query/retrieve service; empty where only DICOMweb is used.
         tls: whether that service speaks TLS; the receiver's certificate is ours.
         url: base of its DICOMweb service, for example `https://pacs.example/dicom-web`; empty where DIMSE is used.
-        token_file: a file with a bearer token for DICOMweb; empty sends none.
+        token_file: a file with a bearer token for DICOMweb; empty sends none. It is read for each question.
+        authorities: a PEM file of those who sign the DICOMweb server's certificate; empty trusts the usual ones.
         retrieve: `c-get` and `wado` fetch on a connection of ours; `c-move` asks it to send to our receiver.
         settle_hours: a study younger than this may still be on its way, and is asked about the next night.
         lookback_days: how far back each night asks.
@@ -136,6 +137,7 @@ class ArchivePeer:
     tls: bool = False
     url: str = ""
     token_file: str = ""
+    authorities: str = ""
     retrieve: Retrieve = Retrieve.C_GET
     settle_hours: float = 12.0
     lookback_days: int = 7

@@ -78,6 +78,7 @@ def run_doctor(home: Home, deployment: Deployment, thresholds: Thresholds | None
         *_postgres(home),
         *_folder(home, deployment, limits),
         *_secrets(home),
+        *_archives(home, deployment),
         *_clock(home),
         *_ports(home, deployment),
         *_resources(),
@@ -266,6 +267,23 @@ def _secrets(home: Home) -> Iterator[Finding]:
             yield _problem(f"{path} belongs to another user.", "Run Shadow as that user, or give this user the file.")
     if present and not any(path.stat().st_mode & OTHERS_MAY for path in present):
         yield _ok(f"{len(present)} key files and secrets are closed to other users.")
+
+
+def _archives(home: Home, deployment: Deployment) -> Iterator[Finding]:
+    """Whether anybody is asked what never came, and the files that it takes. Nobody is asked from here."""
+    if not deployment.archives:
+        yield _warning(
+            "No router or PACS is asked what it had: studies that never reach us will not be missed",
+            "name each site's archive as [[archives]] in configuration/deployment.toml (docs/archives.md)",
+        )
+    for peer in deployment.archives:
+        for name in ("token_file", "authorities"):
+            file = getattr(peer, name)
+            if file and not (home.root / file).is_file():
+                yield _problem(
+                    f"The archive of {peer.site} cannot be asked: there is no file {file}",
+                    f"put it there, or change archives.{name} in configuration/deployment.toml",
+                )
 
 
 def _clock(home: Home) -> Iterator[Finding]:

@@ -115,9 +115,14 @@ def arrival_sentence(snapshot: Snapshot) -> str:
         if arrived.alarms
         else ""
     )
+    never = [one.site for one in arrived.asked if one.asked_until is None]
+    unknown = f" The archive of {', '.join(never)} has never answered." if never else ""
+    silent = sum(one.days_without_answer for one in arrived.asked)
+    if silent:
+        unknown += f" {silent} days of sites have no answer: nobody knows what did not reach us on them."
     return (
-        f"Of {total.listed} studies that the archives list, {total.received.count} reached us, {total.later} came "
-        f"later, {total.never} never came.{alarm}"
+        f"Of {total.listed} studies that the archives list, {total.received.count} reached us"
+        f"{_interval(total.received)}, {total.later} came later, {total.never} never came.{alarm}{unknown}"
     )
 
 

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from shadow.domain.errors import ConfigurationError
-from shadow.index_test.archive import Archive
+from shadow.domain.errors import ArchiveUnavailable, ConfigurationError, LaneBusy
+from shadow.index_test.archive import Archive, ListedStudy
 from shadow.index_test.reconciliation import DayReconciled
-from shadow.protocol.deployment import ArchivePeer
+from shadow.protocol.deployment import ArchivePeer, Retrieve
 from shadow.protocol.site import Site
 from shadow.wiring.tasks import task_trial
 from shadow.wiring.trial import Trial
 
+if TYPE_CHECKING:
+    from shadow.index_test.backfill import Backfill
+    from shadow.store.ledger import Ledger
+
 
 def reconcile_archives() -> int:
-    """Reconcile every site that has an archive. Returns how many days were asked about."""
+    """Reconcile every site that has an archive. Returns how many days are on record, those without an answer too."""
     trial = task_trial()
-    return sum(one.asked for peer in trial.deployment.archives for one in reconcile_site(trial, peer.site))
+    return sum(len(reconcile_site(trial, peer.site)) for peer in trial.deployment.archives)
 
 
 def reconcile_site(trial: Trial, site: str, days: tuple[date, ...] | None = None) -> list[DayReconciled]:
@@ -27,47 +38,107 @@ def reconcile_site(trial: Trial, site: str, days: tuple[date, ...] | None = None
         ConfigurationError: the deployment names no archive of the site, or the trial has no such site.
     """
     from shadow.index_test.reconciliation import Reconciler
-    from shadow.index_test.spool import instance_of
 
     found, peer = _site_and_peer(trial, site)
-    studies = trial.home.spool / "studies"
-
-    def instance_count(study_key: str) -> int:
-        folder = studies / study_key
-        return sum(instance_of(path.name) is not None for path in folder.iterdir()) if folder.exists() else 0
-
     with trial.open_ledger() as ledger:
-        reconciler = Reconciler(trial.protocol, trial.pseudonymiser(), ledger, instance_count)
+        reconciler = Reconciler(trial.protocol, trial.pseudonymiser(), ledger, partial(_instances_here, trial))
         return reconciler.reconcile(found, peer, archive_of(trial, peer), trial.clock.now(), days)
 
 
-def backfill_site(trial: Trial, site: str, days: tuple[date, ...]) -> Iterator[tuple[str, int]]:
-    """Fetch every study of these days that the protocol admits and that is not here: its key and its instances.
+def _instances_here(trial: Trial, study_key: str) -> int:
+    from shadow.index_test.spool import instance_of
+
+    folder = trial.home.spool / "studies" / study_key
+    return sum(instance_of(path.name) is not None for path in folder.iterdir()) if folder.exists() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What became of one study that was to be fetched, or of a day whose studies nobody told.
+
+    Attributes:
+        study_key: empty for a day.
+        day: the day.
+        instances: that were not here and are now; None where the archive was asked to send them to the receiver.
+        listed: instances of the study by the archive's list; None where it does not say.
+        failure: why it could not be fetched; empty where it was.
+    """
+
+    study_key: str
+    day: date
+    instances: int | None = 0
+    listed: int | None = None
+    failure: str = ""
+
+
+def backfill_site(trial: Trial, site: str, days: tuple[date, ...]) -> Iterator[Fetched]:
+    """Fetch every study of these days that the protocol admits and that is not here, or not all of it.
+
+    One that fails does not hold up those behind it.
 
     Raises:
         ConfigurationError: the deployment names no archive of the site, or the trial has no such site.
-        ArchiveUnavailable: the archive does not answer; what was fetched before is here.
+        LaneBusy: another fetch is at work.
+        SetupError: the disk is full; what was fetched before is here.
     """
     from shadow.index_test.backfill import Backfill
-    from shadow.store.events import Kind
+    from shadow.index_test.reconciliation import Reconciler
 
     found, peer = _site_and_peer(trial, site)
     archive, receiver = archive_of(trial, peer), trial.deployment.receiver
-    pseudonymiser, rules = trial.pseudonymiser(), trial.protocol.eligibility
-    with trial.open_ledger() as ledger:
+    with _alone(trial.home.root / "backfill.lock"), trial.open_ledger() as ledger:
+        reconciler = Reconciler(trial.protocol, trial.pseudonymiser(), ledger, partial(_instances_here, trial))
         backfill = Backfill(
             spool=trial.home.spool,
             calling_ae_title=found.calling_ae_titles[0],
             minimum_free_bytes=receiver.minimum_free_bytes,
             maximum_object_bytes=receiver.maximum_object_bytes,
-            pseudonymiser=pseudonymiser,
-            record=lambda event: ledger.append([event]),
+            pseudonymiser=trial.pseudonymiser(),
+            record=lambda event: ledger.append_new([event]),
         )
+        backfill.recover()
         for day in days:
-            for study in list(archive.studies_of(day, rules.modality)):
-                key = pseudonymiser.study_key(study.study_instance_uid)
-                if rules.admits_description(study.study_description) and not ledger.known(Kind.STUDY, [f"{key}:r1"]):
-                    yield key, backfill.fetch(archive, study.study_instance_uid)
+            try:
+                admitted = reconciler.admitted_studies(found, archive, day)
+            except ArchiveUnavailable as error:
+                yield Fetched("", day, failure=str(error))
+                continue
+            wanted = [(key, one) for key, one in admitted if not _is_whole(trial, ledger, key, one)]
+            for study_key, study in wanted:
+                yield _fetched(backfill, archive, peer, study_key, study)
+
+
+def _fetched(backfill: Backfill, archive: Archive, peer: ArchivePeer, study_key: str, study: ListedStudy) -> Fetched:
+    by_move = peer.retrieve is Retrieve.C_MOVE
+    try:
+        instances = backfill.fetch(archive, study.study_instance_uid, by_move=by_move)
+    except ArchiveUnavailable as error:
+        return Fetched(study_key, study.study_date, listed=study.instances, failure=str(error))
+    return Fetched(study_key, study.study_date, None if by_move else instances, study.instances)
+
+
+def _is_whole(trial: Trial, ledger: Ledger, study_key: str, study: ListedStudy) -> bool:
+    """Whether nothing is to be fetched: it is here, with as many instances as the archive lists or more."""
+    from shadow.store.events import Kind
+
+    here = _instances_here(trial, study_key)
+    if here:
+        return study.instances is None or here >= study.instances
+    return bool(ledger.known(Kind.STUDY, [f"{study_key}:r1"]))  # it was here, and somebody emptied the spool
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """While it lasts, no other fetch works in this trial's folder. The kernel lets go when the process ends."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise LaneBusy("another `shadow backfill` is at work in this folder; wait until it ends") from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def archive_of(trial: Trial, peer: ArchivePeer) -> Archive:

@@ -337,8 +337,12 @@ def example_completeness() -> Completeness:
         rows.append((site.identifier, scanner.identifier, shift, acquired_at, in_time, here_now, number == 7))
     names = ("site", "scanner", "shift", "acquired_at", "in_time", "here_now", "short_of_instances")
     connection.register("listed_study", pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows]))
-    day = START + timedelta(days=88)
-    audits = [{"action": "archive_asked", "object": f"{site.identifier}:{day:%Y-%m-%d}"} for site in SITES]
+    audits = [
+        {"action": "archive_asked", "object": f"{site.identifier}:{START + timedelta(days=day):%Y-%m-%d}"}
+        for site in SITES
+        for day in range(89)
+    ]
+    connection.register("primary_study", pa.table({"acquired_at": [START + timedelta(days=90)]}))
     connection.register("audit", pa.Table.from_pylist(audits))
     connection.register("alarm", pa.Table.from_pylist([], schema=ALARM_SCHEMA))
     found = completeness(connection, SITES, replace(PROTOCOL, completeness=CompletenessRule(0.95)))

@@ -8,6 +8,7 @@ import pytest
 from example_snapshot import example_cases, example_snapshot, publish_example
 from streamlit.testing.v1 import AppTest
 
+from shadow.assessment.snapshot import ArchiveAsked
 from shadow.assessment.snapshot_file import Published
 from shadow.domain.home import Home
 from shadow.store.accounts import Role
@@ -93,6 +94,20 @@ def test_the_overview_answers_in_counts_of_the_snapshot(published: Published) ->
     assert "Not yet: 1 of 3 pre-registered criteria is not met so far" in said
     assert "**16 of 31 bleeds**" in said
     assert [one.value for one in tested.metric] == ["1,446", "1,399", "90", "3.4 s"]
+
+
+def test_the_overview_says_where_nobody_knows_what_never_came(home: Home) -> None:
+    good = example_snapshot(example_cases())
+    publish_example(home.snapshots, dataclasses.replace(good, completeness=None))
+    assert "so nobody knows" in words(ran(AppTest.from_function(overview)))
+    assert good.completeness is not None
+    silent = dataclasses.replace(
+        good.completeness, asked=(ArchiveAsked("hillside", None, 91), good.completeness.asked[1])
+    )
+    publish_example(home.snapshots, dataclasses.replace(good, completeness=silent))
+    said = words(ran(AppTest.from_function(overview)))
+    assert "The archive of Hillside has never answered" in said
+    assert "91 days of sites have no answer" in said
 
 
 def test_every_criterion_is_a_row_with_its_counts_and_its_status_in_words(published: Published) -> None:

@@ -66,7 +66,8 @@ def test_a_study_that_came_later_was_missing_all_the_same(tmp_path: Path) -> Non
 
 
 def test_days_without_an_answer_are_counted_until_they_have_one(tmp_path: Path) -> None:
-    result = found(tmp_path, asked(0), asked(1, "archive_silent"), asked(2, "archive_silent"), asked(2))
+    before = [asked(day) for day in range(-7, 1)]
+    result = found(tmp_path, *before, asked(1, "archive_silent"), asked(2, "archive_silent"), asked(2))
     assert result is not None
     (site,) = result.asked
     assert (site.days_without_answer, site.asked_until) == (1, START + timedelta(days=2))
@@ -104,3 +105,48 @@ def test_a_week_is_closed_once_every_archive_has_answered_for_a_day_after_it(tmp
         assert result.monitoring is not None
         (week,) = (one for one in result.monitoring.weeks if one.start == START)
         assert (week.closed, week.eligible, week.labelled) == (closed, 1, 1)
+
+
+def test_days_that_nobody_asked_about_have_no_answer_either(tmp_path: Path) -> None:
+    """The window began seven days before the first question; then the scheduler slept while studies came."""
+    result = found(tmp_path, asked(0), *listed("1", 10))
+    assert result is not None
+    (site,) = result.asked
+    assert (site.days_without_answer, site.asked_until) == (7 + 7, START)
+
+
+def test_a_site_whose_archive_is_never_asked_is_named_and_holds_up_no_alarm(tmp_path: Path) -> None:
+    hillside = replace(riverside(), identifier="hillside")
+    with linked(tmp_path, *listed("1"), asked(7)) as connection:
+        result = completeness(connection, (*SITES, hillside), RULED)
+    assert result is not None
+    assert [(one.site, one.asked_until is None) for one in result.asked] == [("hillside", True), ("riverside", False)]
+    assert result.unknown
+    with linked(tmp_path / "later", *listed("1"), asked(7 + 28)) as connection:
+        result = completeness(connection, (*SITES, hillside), RULED)
+    assert result is not None and result.monitoring is not None
+    assert next(one for one in result.monitoring.weeks if one.start == START).closed
+
+
+def test_a_night_scanner_that_routes_nothing_at_all_alarms(tmp_path: Path) -> None:
+    """Zero of its studies came; the other scanner's all did."""
+    events: list[Event] = [asked(75)]
+    for number in range(60):
+        events += listed(f"lost-{number}", number, received=False)
+        healthy = listed(f"healthy-{number}", number)
+        events += [healthy[0], replace(healthy[1], scanner="riverside-ct-1", shift="Day")]  # type: ignore[type-var]
+    result = found(tmp_path, *events)
+    assert result is not None
+    row = next(one for one in result.rows if (one.dimension, one.site, one.scanner, one.shift) == NIGHT)
+    assert (row.received.count, row.listed, row.never) == (0, 60, 60)
+    shifts = {one.shift: (one.received.count, one.listed) for one in result.rows if one.dimension == "shift"}
+    assert shifts == {"Day": (60, 60), "Night": (0, 60)}
+    assert row.received.upper is not None and row.received.upper < 0.1
+    assert "Riverside CT-2, Night" in [one.label for one in result.alarms]
+
+
+def test_a_study_in_two_archives_counts_once_and_where_it_was_acquired(tmp_path: Path) -> None:
+    other, came = listed("1")
+    result = found(tmp_path, replace(other, site="hillside"), came, asked(0))  # type: ignore[type-var]
+    assert result is not None
+    assert [one.site for one in result.rows if one.dimension == "site"] == ["riverside"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shadow.domain.home import Home
-from shadow.protocol.deployment import Dashboard, Deployment, Receiver, ReportListener, Scheduler
+from shadow.protocol.deployment import ArchivePeer, Dashboard, Deployment, Receiver, ReportListener, Retrieve, Scheduler
 from shadow.supervision.doctor import Finding, FindingState, Thresholds, ports_of, run_doctor
 from shadow.supervision.ports import free_ports
 
@@ -127,3 +127,17 @@ def test_the_four_servers_are_all_looked_at(deployment: Deployment) -> None:
         deployment.dashboard.port,
         deployment.scheduler.port,
     ]
+
+
+def test_a_trial_that_asks_no_archive_is_warned_and_a_file_that_is_not_there_is_a_problem(
+    tmp_path: Path, deployment: Deployment
+) -> None:
+    assert "will not be missed" in find(run_doctor(Home(tmp_path), deployment), "No router or PACS is asked").what
+    peer = ArchivePeer("riverside", url="https://pacs.example", token_file="secrets/token", retrieve=Retrieve.WADO)
+    named = dataclasses.replace(deployment, archives=(peer,))
+    assert "The archive of riverside cannot be asked: there is no file secrets/token" in problems(
+        run_doctor(Home(tmp_path), named)
+    )
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "token").touch()
+    assert not [one for one in run_doctor(Home(tmp_path), named) if "archive" in one.what.lower() and one.remedy]

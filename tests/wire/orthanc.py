@@ -39,6 +39,9 @@ class Orthanc:
         """The instance as it is kept."""
         return httpx.get(f"{self.url}/instances/{instance}/file", timeout=60).raise_for_status().content
 
+    def delete(self, path: str) -> None:
+        httpx.delete(f"{self.url}{path}", timeout=60).raise_for_status()
+
     def upload(self, content: bytes) -> None:
         httpx.post(f"{self.url}/instances", content=content, timeout=60).raise_for_status()
 
@@ -49,11 +52,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _another_port(*chosen: int) -> int:
+    """A free port that is none of those; the kernel may give one that nobody has bound yet a second time."""
+    return next(port for port in iter(free_port, None) if port not in chosen)
+
+
 @contextmanager
 def running_orthanc(folder: Path, receiver_port: int, **settings: Any) -> Iterator[Orthanc]:
     """Start it with `SHADOW` at `receiver_port` as a modality."""
     folder.mkdir(parents=True, exist_ok=True)
-    dicom_port, web_port = free_port(), free_port()
+    dicom_port = _another_port(receiver_port)
+    web_port = _another_port(receiver_port, dicom_port)
     configuration = {
         "Name": "tests", "StorageDirectory": str(folder), "IndexDirectory": str(folder),
         "DicomPort": dicom_port, "DicomAet": AE_TITLE, "HttpPort": web_port, "RemoteAccessAllowed": False,

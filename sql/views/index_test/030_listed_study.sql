@@ -1,9 +1,9 @@
 -- grain: one row a study that an archive listed: where it was acquired, and whether it reached us.
--- Scanner and shift are those of the study that is here, else what the archive said.
+-- Site, scanner and shift are those of the study that is here, else what the archive said: two archives may list it.
 create view listed_study as
 select
     archive_study.study_key,
-    archive_study.site,
+    coalesce(primary_study.site, archive_study.site) as site,
     coalesce(primary_study.scanner, archive_study.scanner) as scanner,
     coalesce(primary_study.shift, archive_study.shift) as shift,
     archive_study.acquired_at,
