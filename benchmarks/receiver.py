@@ -1,6 +1,6 @@
 """The receiver beside dcmtk's storescp and Orthanc, in one run, each with TCP_NODELAY=1 on both ends.
 
-    python benchmarks/receiver.py [--rounds 5] [--images 400] [--flat 20000]
+    python benchmarks/receiver.py [--rounds 3] [--images 1000] [--flat 20000]
 
 Sends synthetic CT images of 0.5 MB with dcmsend over 1 and 8 associations, in interleaved rounds, and prints
 medians: images a second, CPU milliseconds an image, and the ratios that are promised. Ours and Orthanc (with
@@ -212,8 +212,8 @@ def flat(images: list[Path], total: int, scratch: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--flat", type=int, default=0, help="also send so many images and print the memory")
     arguments = parser.parse_args()
     receivers = {

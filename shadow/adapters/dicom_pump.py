@@ -79,6 +79,10 @@ class Lent:
         self.event: str | None = None
 
 
+_Whole = tuple[Lent, list[StoreRequest]]
+"""A connection, and its requests whose data sets have come whole."""
+
+
 class Pump:
     """Reads the connections that are lent to it. `lend` and `reclaim` are called by the connections' own threads."""
 
@@ -86,7 +90,8 @@ class Pump:
         self._storage = storage
         self._lent: dict[int, Lent] = {}
         self._ready: SimpleQueue[Lent] = SimpleQueue()
-        self._whole: SimpleQueue[tuple[Lent, list[StoreRequest]] | None] = SimpleQueue()
+        self._come: list[_Whole] = []
+        self._whole: SimpleQueue[list[_Whole] | None] = SimpleQueue()
         self._poll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         weakref.finalize(self, os.close, self._wake)  # not before: associations that are ending may still use it
@@ -153,6 +158,7 @@ class Pump:
                         self._read(self._ready.get(), to_the_end=True)
                 elif (lent := self._lent.get(descriptor)) is not None:
                     self._read(lent, to_the_end=event != select.EPOLLIN)  # an end that came with the last bytes
+            self._hand_on()
             if now >= look_at:
                 look_at = now + SECONDS_BETWEEN_LOOKS
                 self._cut_overdue(now)
@@ -161,6 +167,14 @@ class Pump:
         for lent in list(self._lent.values()):
             with lent.guard:
                 self._give_back(lent, CLOSED)
+
+    def _hand_on(self) -> None:
+        """What came whole goes to the committers, unless there is nobody else to read meanwhile: then it stays here."""
+        come, self._come = self._come, []
+        if come and len(self._lent) == 1:
+            self._commit_or_end(come)
+        elif come:
+            self._whole.put(come)
 
     def _read(self, lent: Lent, *, to_the_end: bool) -> None:
         with lent.guard:
@@ -193,7 +207,7 @@ class Pump:
                 if conversation.whole:
                     lent.busy, lent.pending = True, more or stream.has_read_ahead
                     whole, conversation.whole = conversation.whole, []
-                    self._whole.put((lent, whole))
+                    self._come.append((lent, whole))
                     return
             elif not more:
                 if stream.has_read_ahead and not lent.due:
@@ -215,24 +229,26 @@ class Pump:
                     self._give_back(lent, CLOSED)
 
     def _commit_all(self) -> None:
-        while (first := self._whole.get()) is not None:
-            batch = [first]
+        while (batch := self._whole.get()) is not None:
             with suppress(Empty):
-                while (one := self._whole.get_nowait()) is not None:
-                    batch.append(one)
+                while (others := self._whole.get_nowait()) is not None:
+                    batch += others
                 self._whole.put(None)  # another committer's to end by
-            try:
-                self._commit(batch)
-            except Exception as error:  # a defect of ours must end these associations, not leave them waiting
-                log.exception("committing_failed", extra={"error": type(error).__name__})
-                for lent, requests in batch:
-                    for request in requests:
-                        request.sink.discard()
-                    with lent.guard:
-                        lent.busy = False
-                        self._give_back(lent, CLOSED)
+            self._commit_or_end(batch)
 
-    def _commit(self, batch: list[tuple[Lent, list[StoreRequest]]]) -> None:
+    def _commit_or_end(self, batch: list[_Whole]) -> None:
+        try:
+            self._commit(batch)
+        except Exception as error:  # a defect of ours must end these associations, not leave them waiting
+            log.exception("committing_failed", extra={"error": type(error).__name__})
+            for lent, requests in batch:
+                for request in requests:
+                    request.sink.discard()
+                with lent.guard:
+                    lent.busy = False
+                    self._give_back(lent, CLOSED)
+
+    def _commit(self, batch: list[_Whole]) -> None:
         statuses = iter(self._storage.finish([request.sink for _, requests in batch for request in requests]))
         for lent, requests in batch:
             self._answer(lent, b"".join(request.response(next(statuses)) for request in requests))

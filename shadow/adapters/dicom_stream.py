@@ -39,6 +39,7 @@ PENDING_CONNECTIONS = 128
 SECONDS_FOR_A_PDU = 30.0
 SECONDS_FOR_A_HANDSHAKE = 10.0
 SECONDS_BETWEEN_TICKS = 0.25
+SECONDS_UNTIL_REST = 0.005
 MAXIMUM_NEGOTIATION_BYTES = 1 << 20
 """Of A-ASSOCIATE-RQ: 128 presentation contexts with all transfer syntaxes take a fifth of it."""
 _QUICK_ACKNOWLEDGEMENT = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)  # Linux has it; the other does no harm
@@ -199,16 +200,15 @@ class _WokenSocket(_BoundedSocket):
             self.event_queue.put(CLOSED)
             return False
 
-    def await_waking(self) -> None:
-        """Wait for its own side alone."""
-        self._await()
+    def await_waking(self, seconds: float) -> None:
+        """Wait for its own side alone, but no longer than this."""
+        self._await(seconds=seconds)
 
-    def _await(self, *others: int) -> set[int]:
+    def _await(self, *others: int, seconds: float = SECONDS_BETWEEN_TICKS) -> set[int]:
         poller = select.poll()  # select() knows no descriptor above 1,023
         for one in (*others, self.wake):
             poller.register(one, select.POLLIN)
-        seconds = SECONDS_BETWEEN_TICKS if self.event_queue.empty() else 0
-        readable = {descriptor for descriptor, _ in poller.poll(1000 * seconds)}
+        readable = {descriptor for descriptor, _ in poller.poll(1000 * seconds if self.event_queue.empty() else 0)}
         if self.wake in readable:
             os.read(self.wake, 4096)
         return readable
@@ -225,6 +225,7 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
         self._conversation = Conversation(association, storage, self._poke)
         self._lent: Lent | None = None
         self._unheard_bytes = 0
+        self._rests = False
         self._poking = threading.Lock()  # what is written to must not be closed, and another's, meanwhile
         self._waking, self._wake = os.pipe()
         for end in (self._waking, self._wake):
@@ -297,7 +298,8 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
                 self._conversation.drop()
                 self.event_queue.put(event)
             return True
-        self.socket.await_waking()
+        # Until the association's thread rests it looks for work a thousand times a second: soon is soon enough.
+        self.socket.await_waking(SECONDS_BETWEEN_TICKS if self._rests else SECONDS_UNTIL_REST)
         return False
 
     def reclaim(self) -> None:
@@ -335,6 +337,7 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
         )
         checkpoint = association._reactor_checkpoint
         checkpoint.clear() if idle else checkpoint.set()
+        self._rests = idle
 
     def _read_pdu_data(self) -> None:
         if self.state_machine.current_state != "Sta6":
