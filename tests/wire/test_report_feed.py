@@ -29,8 +29,6 @@ from shadow.store.events import Kind
 from shadow.store.journal import JournalWriter
 from shadow.store.ledger import Ledger
 
-pytestmark = pytest.mark.server
-
 CONFIGS = project_folder("configs")
 SITE = read_site(CONFIGS / "sites" / "riverside.toml")
 PROTOCOL = read_trial(CONFIGS / "trials" / "demo-head-ct.toml")
