@@ -24,7 +24,8 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from shadow.adapters.dicom_pump import Pump
-from shadow.adapters.dicom_stream import SECONDS_FOR_A_PDU, HardServer
+from shadow.adapters.dicom_sockets import SECONDS_FOR_A_PDU
+from shadow.adapters.dicom_stream import HardServer
 from shadow.adapters.instance_counts import InstanceCounts
 from shadow.adapters.mutual_tls import client_context, server_context
 from shadow.adapters.receiver_processes import HelperProcesses
