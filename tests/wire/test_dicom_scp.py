@@ -159,14 +159,27 @@ def associated(port: int, calling: str = ROUTER, called: str = "SHADOW") -> Iter
             association.release()
 
 
+def store(association: Association, dataset: Dataset) -> int:
+    """C-STORE, and its status."""
+    status = int(association.send_c_store(dataset).Status)
+    let_the_reactor_wake(association)
+    return status
+
+
+def let_the_reactor_wake(association: Association) -> None:
+    """Else pynetdicom takes this request's pause for the next one's, and takes the answer away from it."""
+    while association._is_paused and association.is_established and association.is_alive():
+        time.sleep(0.0005)
+
+
 def store_all(port: int, datasets: list[Dataset]) -> None:
     with associated(port) as association:
-        assert [association.send_c_store(one).Status for one in datasets] == [0x0000] * len(datasets)
+        assert [store(association, one) for one in datasets] == [0x0000] * len(datasets)
 
 
 def send(running: Running, datasets: list[Dataset], calling: str = ROUTER) -> list[int]:
     with associated(running.scp.port, calling) as association:
-        return [int(association.send_c_store(one).Status) for one in datasets]
+        return [store(association, one) for one in datasets]
 
 
 def test_an_instance_is_on_disk_before_its_sender_is_told_success(running: Running) -> None:
@@ -238,7 +251,7 @@ def test_an_unreadable_data_set_is_quarantined_with_its_reason_and_its_neighbour
     del nameless.StudyInstanceUID
     garbled = ct_slice("1.2.3", "1.2.3.1.3")
     with associated(running.scp.port) as association:
-        statuses = [association.send_c_store(one).Status for one in (slices("1.2.3", 1)[0], nameless)]
+        statuses = [store(association, one) for one in (slices("1.2.3", 1)[0], nameless)]
         statuses.append(send_raw(association, garbled, b"\xff" * 999))
     assert statuses == [0x0000] * 3
     assert [one.sop_instance_uid for one in running.manifest("1.2.3").instances] == ["1.2.3.1.1"]
@@ -264,6 +277,7 @@ def send_raw(association: Association, dataset: Dataset, content: bytes, uid: st
     association.dimse.send_msg(request, context.context_id)
     _, response = association.dimse.get_msg(block=True)
     association._reactor_checkpoint.set()
+    let_the_reactor_wake(association)
     return int(response.Status)
 
 

@@ -30,7 +30,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
-from test_dicom_scp import receiver, until
+from test_dicom_scp import let_the_reactor_wake, receiver, until
 
 from shadow.adapters.dicom_scp import StorageScp, silence_libraries
 from shadow.adapters.onnx_session import OnnxSession
@@ -214,6 +214,7 @@ def store(association: Association, uid: str, data_set: bytes, syntax: str) -> i
     association.dimse.send_msg(request, context.context_id)
     _, answer = association.dimse.get_msg(block=True)
     association._reactor_checkpoint.set()
+    let_the_reactor_wake(association)
     return int(answer.Status)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pynetdicom.dsutils import encode
 from test_dicom_attacks import connected, store_raw
 from test_dicom_scp import Running, ct_slice, mirror_at_work, receiver, until
 
-from shadow.index_test.spool import instance_of
+from shadow.index_test.spool import SECONDS_BETWEEN_SPACE_CHECKS, instance_of
 from shadow.protocol.deployment import Implementation
 
 pytestmark = pytest.mark.server
@@ -61,6 +62,7 @@ def test_a_disk_that_fills_up_refuses_and_goes_on_when_there_is_room(
         until(lambda: {one.name.split("~")[0] for one in running.files("**/*.dcm")} == stored)
         assert running.files("**/*.part") == []
         filler.unlink()
+        time.sleep(SECONDS_BETWEEN_SPACE_CHECKS + 0.1)  # the file system is not asked at every object
         refused = [image for image in images if image.SOPInstanceUID not in stored][:8]
         assert send(running, refused) == [0x0000] * len(refused)
         expected = sorted(stored | {image.SOPInstanceUID for image in refused})
