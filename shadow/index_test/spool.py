@@ -211,6 +211,10 @@ class Spool(Inlet):
         self._lock = _lock(root / ".lock")
         for part in root.glob("arrived/*/*.part"):
             part.unlink()  # never acknowledged
+        for opened in self.open_revisions.glob("*.json"):
+            _remove_unfinished(self.studies / opened.stem)
+        for folder in (self.open_revisions, self.quarantine):
+            _remove_unfinished(folder)
         super().__init__(
             root / "arrived",
             calling_ae_titles,
@@ -431,6 +435,12 @@ class _FreeSpace:
                 self._enough = found.f_bavail * found.f_frsize > self._minimum_free_bytes
                 self._asked_at = now
             return self._enough
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Delete what a process that was killed had begun to write durably: nobody knows it by its name yet."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink()
 
 
 def _folder_name(calling_ae_title: str) -> str:

@@ -444,6 +444,17 @@ def test_a_spooled_file_fills_its_blocks_where_its_length_allows(tmp_path: Path,
         assert spool.receive(Offer(ROUTER, CT, "1.2.3.1", EXPLICIT_LITTLE_ENDIAN), data_set)[1] == file
 
 
+def test_what_a_killed_process_had_begun_to_write_is_gone_after_a_restart(one: Bench) -> None:
+    one.sort("1.2.3", "1.2.3.1")
+    study = one.path("1.2.3").parent
+    for folder in (study, one.spool.open_revisions, one.spool.quarantine):
+        (folder / ".begun.json.x1y2.tmp").write_text("{")
+    one.restart()
+    assert list((one.root / "spool").rglob("*.tmp")) == []
+    one.close("1.2.3")
+    assert one.listed("1.2.3") == ["1.2.3.1"]
+
+
 def test_what_an_earlier_version_received_and_closed_is_taken_up(one: Bench) -> None:
     arrived = one.receive(encoded("1.2.3", "1.2.3.1"), "1.2.3.1").file
     folder = one.spool.arrived_from(ROUTER)
