@@ -194,7 +194,7 @@ class Keeper:
                 if process.restarts >= DEATHS_BEFORE_GIVING_UP and not process.healthy_once:
                     raise SetupError(
                         f"{process.command.name} ends as soon as it is started (exit code "
-                        f"{process.exit_code()}); {process.log} says why"
+                        f"{process.code_before}); {process.log} says why"
                     )
             self._keep_alive()
             self._stop.wait(TICK_SECONDS)

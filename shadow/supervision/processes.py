@@ -115,6 +115,7 @@ class SupervisedProcess:
         self.command = command
         self.log = log
         self.restarts = 0
+        self.code_before: int | None = None
         self.healthy_once = False
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
@@ -189,6 +190,7 @@ class SupervisedProcess:
         if now < self._start_again_at:
             return False
         self.restarts += 1
+        self.code_before = self.exit_code()
         try:
             self.start()
         except OSError:  # a full disk or too many processes: it may pass, so it is tried again
