@@ -15,8 +15,11 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import (
+    HTJ2K,
     MPEG2MPML,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLSLossless,
@@ -31,6 +34,7 @@ from shadow.index_test.pixel_streams import clean_pixel_data
 
 CONTEXT = DeidentificationContext(PSEUDONYMISER, "P" + "2" * 20, "A" + "3" * 20, -70)
 PLANTED = b"ZQXPLANTED^NAME."
+HTJ2K_STREAMS = Path(__file__).parents[1] / "corpora" / "htj2k"
 IMAGE = (np.indices((32, 32)).sum(axis=0) * 4).astype(np.uint16)
 COLLECTION = (
     "JPEG2000.dcm", "JPEGLSNearLossless_08.dcm", "JPEGLSNearLossless_16.dcm",
@@ -47,6 +51,8 @@ def stream(syntax: str) -> bytes:
         written = io.BytesIO()
         Image.fromarray(IMAGE.astype(np.uint8)).save(written, "JPEG")
         return written.getvalue()
+    if syntax == HTJ2KLossless:
+        return (HTJ2K_STREAMS / "reversible.j2c").read_bytes()
     dataset = head_slice(pixels=IMAGE)
     dataset.compress(syntax)
     return get_frame(dataset.PixelData, 0)
@@ -93,7 +99,7 @@ def planted(syntax: str) -> dict[str, bytes]:
         scan = whole.find(b"\xff\xda")
         found["segment before the scan"] = encapsulate([whole[:scan] + segment(0xFE, PLANTED) + whole[scan:]])
         found["segment after the scan"] = encapsulate([whole.rstrip(b"\0")[:-2] + segment(0xFE, PLANTED) + b"\xff\xd9"])
-    if syntax == JPEG2000Lossless:
+    if syntax in (JPEG2000Lossless, HTJ2KLossless):
         size_end = 4 + struct.unpack_from(">H", whole, 4)[0]
         tile = whole.find(b"\xff\x90")
         length = struct.unpack_from(">L", whole, tile + 6)[0]
@@ -116,7 +122,7 @@ def planted(syntax: str) -> dict[str, bytes]:
     return found
 
 
-SYNTAXES = (JPEGBaseline8Bit, JPEGLSLossless, JPEG2000Lossless, RLELossless)
+SYNTAXES = (JPEGBaseline8Bit, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless, RLELossless)
 PLACES = [(syntax, place) for syntax in SYNTAXES for place in planted(syntax)]
 
 
@@ -130,6 +136,20 @@ def test_text_in_a_compressed_stream_is_blank_and_its_pixels_are_the_same(syntax
     assert PLANTED[:4] not in content
     expected = pool().decode(as_file(compressed(syntax, encapsulate([stream(syntax)]))), 0)
     assert np.array_equal(pool().decode(content, 0), expected)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "name", "largest_error"),
+    [(HTJ2KLossless, "reversible", 0), (HTJ2KLosslessRPCL, "reversible", 0), (HTJ2K, "irreversible", 20)],
+)
+def test_high_throughput_jpeg_2000_is_decoded_without_its_encoders_name(
+    syntax: str, name: str, largest_error: int
+) -> None:
+    whole = (HTJ2K_STREAMS / f"{name}.j2c").read_bytes()
+    content = deidentify_instance(read_instance(as_file(compressed(syntax, encapsulate([whole])))), CONTEXT)
+    assert b"OpenJPH" in whole
+    assert b"OpenJPH" not in content
+    assert np.abs(pool().decode(content, 0).astype(int) - IMAGE).max() <= largest_error
 
 
 @pytest.mark.parametrize("name", COLLECTION)
