@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Queue
 from types import TracebackType
 from typing import Any
 
@@ -252,7 +252,7 @@ def run_mirror(
     """
     silence_libraries()
     titles = tuple(sorted({title.strip() for site in sites for title in site.calling_ae_titles}))
-    inbox: SimpleQueue[Report] = SimpleQueue()
+    inbox: Queue[Report] = Queue()
     with (
         ExitStack() as stack,
         _stop_signals() as stopping,

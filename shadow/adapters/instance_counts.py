@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 
 from shadow.domain.errors import ShadowError
 from shadow.index_test.archive import Archive
@@ -43,7 +43,7 @@ class InstanceCounts:
         self._archives = dict(archives)
         self._answers: dict[str, _Answer] = {}
         self._silent_until: dict[str, float] = {}
-        self._questions: SimpleQueue[tuple[str, Path, str]] = SimpleQueue()
+        self._questions: Queue[tuple[str, Path, str]] = Queue()
 
     def lacks(self, study_key: str, path: Path, calling_ae_title: str, here: int) -> bool:
         """Whether the study's archive has, or may have, more instances than are here."""

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 
 from shadow.domain.errors import StoreError
 from shadow.index_test.arrival import Arrival, AssociationRejected, InstanceShed, Report
@@ -31,11 +31,12 @@ class MirrorWorker:
 
     Args:
         mirror: sorts and closes; what an earlier process left is taken up at once.
-        inbox: the receiver's reports.
+        inbox: the receiver's reports. Not a `SimpleQueue`: a signal in the last moment of its timeout makes it wait
+            for ever (CPython 3.11 takes what is left, then negative, for no limit).
         record: appends events durably.
     """
 
-    def __init__(self, mirror: Mirror, inbox: SimpleQueue[Report], record: Callable[[Sequence[Event]], object]) -> None:
+    def __init__(self, mirror: Mirror, inbox: Queue[Report], record: Callable[[Sequence[Event]], object]) -> None:
         self._mirror = mirror
         self._inbox = inbox
         self._record = record

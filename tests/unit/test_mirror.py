@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import resource
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Queue
 
 import pydicom
 import pytest
@@ -363,7 +364,7 @@ def test_a_file_stays_where_it_is_until_the_ledger_has_its_quarantine(tmp_path: 
         recorded.extend(events)
 
     refusing = bench(tmp_path, record)
-    inbox: SimpleQueue[Report] = SimpleQueue()
+    inbox: Queue[Report] = Queue()
     worker = MirrorWorker(refusing.mirror, inbox, record)
     inbox.put(refusing.receive(encoded(None, "1.2.3.1"), "1.2.3.1"))
     inbox.put(refusing.receive(encoded("1.2.3", "1.2.3.2"), "1.2.3.2"))
@@ -388,13 +389,31 @@ def test_a_quarantine_already_on_record_with_another_reason_does_not_block_the_f
 
 
 def test_a_peer_that_knocks_for_ever_does_not_fill_the_ledger(one: Bench) -> None:
-    inbox: SimpleQueue[Report] = SimpleQueue()
+    inbox: Queue[Report] = Queue()
     worker = MirrorWorker(one.mirror, inbox, one.recorded.extend)
     for number in range(1000):
         inbox.put(AssociationRejected(f"PEER{number}", "calling_ae_title"))
         inbox.put(AssociationRejected("PEER0", "calling_ae_title"))
     worker.work(0.0)
     assert len(one.recorded) == TITLES_RECORDED_A_DAY + 1
+
+
+def test_a_signal_in_the_last_moment_of_a_wait_does_not_make_it_endless(one: Bench) -> None:
+    worker = MirrorWorker(one.mirror, Queue(), one.recorded.extend)
+    limit = time.monotonic() + 20
+
+    def interrupt(*_: object) -> None:
+        if time.monotonic() > limit:
+            raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+    try:
+        for _ in range(2000):
+            worker.work(0.0003)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_the_spool_holds_one_process_only(tmp_path: Path) -> None:
@@ -489,7 +508,7 @@ def test_a_disk_that_fails_in_the_middle_of_an_object_leaves_nothing_behind(one:
 
 
 def test_a_file_that_nobody_reported_is_sorted_and_one_that_is_reported_keeps_its_association(one: Bench) -> None:
-    inbox: SimpleQueue[Report] = SimpleQueue()
+    inbox: Queue[Report] = Queue()
     worker = MirrorWorker(one.mirror, inbox, one.recorded.extend)
     worker._look_at = 0.0
     fetched, sent = (

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Queue
 
 import pytest
 from blake3 import blake3
@@ -105,7 +105,7 @@ def mirror_at_work(
         "maximum_object_bytes": settings.maximum_object_bytes,
     }
     with Spool(folder / "spool", titles, **limits) as spool:
-        inbox: SimpleQueue[Report] = SimpleQueue()
+        inbox: Queue[Report] = Queue()
         recorded: list[Event] = []
 
         def report(one: Report) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Queue
 
 import psutil
 import pytest
@@ -144,7 +144,7 @@ class Hospital:
     ledger: Ledger
     vault: Vault
     port: int
-    inbox: SimpleQueue[object]
+    inbox: Queue[object]
 
     def bodies(self, kind: Kind) -> list[dict[str, object]]:
         return [json.loads(row.body or "") for row in self.ledger.since(0) if row.kind == kind]
@@ -171,7 +171,7 @@ class Hospital:
 def hospital(root: Path) -> Iterator[Hospital]:
     silence_libraries()
     home, guard, stopping = new_home(root / "home"), threading.Lock(), threading.Event()
-    vault, inbox = Vault(home.vault, bytes(32)), SimpleQueue()  # type: ignore[var-annotated]
+    vault, inbox = Vault(home.vault, bytes(32)), Queue()  # type: ignore[var-annotated]
     with (
         Ledger(f"sqlite:///{home.ledger}", "head-ct") as ledger,
         Spool(home.spool, (ROUTER,), minimum_free_bytes=0, maximum_object_bytes=1 << 30) as spool,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Queue
 
 import pytest
 from pydicom.dataset import Dataset
@@ -90,7 +90,7 @@ def at_work(
     """The receiver, its mirror and its desk, as the process runs them."""
     peers = (CommitmentPeer(peer_title, "127.0.0.1", router.port),)
     stopping = threading.Event()
-    inbox: SimpleQueue[Report] = SimpleQueue()
+    inbox: Queue[Report] = Queue()
     root = folder / "spool"
     with (
         Spool(root, titles, minimum_free_bytes=0, maximum_object_bytes=1 << 30) as spool,
