@@ -23,8 +23,6 @@ from shadow.adapters.dicom_store import Conversation, Invalid, Storage, StoreReq
 
 log = logging.getLogger(__name__)
 
-COMMITTERS = 2
-"""One more than it takes, so that what comes while one waits for the disk is not kept waiting with it."""
 READS_A_TURN = 8
 """A peer that sends without pause is read a mebibyte or two, then the others have their turn."""
 SECONDS_BETWEEN_LOOKS = 0.25
@@ -99,7 +97,7 @@ class Pump:
         self._stopping = False
         self._threads = [
             threading.Thread(target=run, name=f"storage-scp-{run.__name__}", daemon=True)
-            for run in (self._read_all, *[self._commit_all] * COMMITTERS)
+            for run in (self._read_all, self._commit_all)
         ]
         for thread in self._threads:
             thread.start()
@@ -162,14 +160,13 @@ class Pump:
             if now >= look_at:
                 look_at = now + SECONDS_BETWEEN_LOOKS
                 self._cut_overdue(now)
-        for _ in range(COMMITTERS):
-            self._whole.put(None)
+        self._whole.put(None)
         for lent in list(self._lent.values()):
             with lent.guard:
                 self._give_back(lent, CLOSED)
 
     def _hand_on(self) -> None:
-        """What came whole goes to the committers, unless there is nobody else to read meanwhile: then it stays here."""
+        """What came whole goes to the committer, unless there is nobody else to read meanwhile: then it stays here."""
         come, self._come = self._come, []
         if come and len(self._lent) == 1:
             self._commit_or_end(come)
@@ -233,7 +230,7 @@ class Pump:
             with suppress(Empty):
                 while (others := self._whole.get_nowait()) is not None:
                     batch += others
-                self._whole.put(None)  # another committer's to end by
+                self._whole.put(None)  # to end by, after this
             self._commit_or_end(batch)
 
     def _commit_or_end(self, batch: list[_Whole]) -> None:

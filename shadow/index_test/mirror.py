@@ -196,26 +196,25 @@ class Mirror:
         Raises:
             OSError, StoreError: the disk or the ledger refused. The file is where it was; sort it again.
         """
-        source = self._spool.arrived_from(arrival.calling_ae_title) / arrival.file
         instance = instance_of(arrival.file)
-        if instance is None or not source.exists():
+        if instance is None or not self._spool.is_waiting(arrival.calling_ae_title, arrival.file):
             return  # a resend of the same bytes replaced the file, and was sorted with the first
         try:
-            uids = arrival.uids or uids_of_file(source)
+            uids = arrival.uids or uids_of_file(self._source(arrival))
             study_instance_uid = checked_study_instance_uid(uids, instance.sop_instance_uid)
         except UnreadableInstance as unreadable:
-            self._quarantine(source, arrival, instance, unreadable)
+            self._quarantine(self._source(arrival), arrival, instance, unreadable)
             return
         study_key = self._study_key(study_instance_uid)
         known = self._known_instances(study_key)
         first = known.get(instance.sop_instance_uid)
         if first is None:
-            self._add(study_key, source, arrival, instance)
+            self._add(study_key, arrival, instance)
         elif first.digest == instance.digest:
             sync_folder(self._spool.studies / study_key)  # the kept copy first, then this one may go
-            source.unlink()
+            self._source(arrival).unlink()
         else:
-            self._keep_aside(study_key, source, instance)
+            self._keep_aside(study_key, self._source(arrival), instance)
         if study_key in self._open:
             self._completion.touch(study_key, arrival.at, arrival.association_is_open)
 
@@ -285,12 +284,16 @@ class Mirror:
             self._early.forget(study_key)
         return manifest
 
-    def _add(self, study_key: str, source: Path, arrival: Arrival, instance: SpooledInstance) -> None:
-        if study_key not in self._open:
-            self._open[study_key] = self._open_revision(study_key, arrival.calling_ae_title)
-        source.rename(self._spool.studies / study_key / instance.file)
-        self._open[study_key].instances[instance.sop_instance_uid] = instance
-        if self._early is not None and self._open[study_key].revision == 1:
+    def _source(self, arrival: Arrival) -> Path:
+        return self._spool.arrived_from(arrival.calling_ae_title) / arrival.file
+
+    def _add(self, study_key: str, arrival: Arrival, instance: SpooledInstance) -> None:
+        opened = self._open.get(study_key)
+        if opened is None:
+            opened = self._open[study_key] = self._open_revision(study_key, arrival.calling_ae_title)
+        self._spool.move_to_study(arrival.calling_ae_title, arrival.file, study_key)
+        opened.instances[instance.sop_instance_uid] = instance
+        if self._early is not None and opened.revision == 1:
             self._early.saw(study_key, self._spool.studies / study_key / instance.file, arrival.at)
         if self._index is not None:
             self._index.add(study_key, (instance,))

@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -48,6 +48,8 @@ IMPLEMENTATION_VERSION_NAME = "SHADOW"
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 _INSTANCE_NAME = re.compile(r"([0-9.]{1,64})~((?:b3-)?[0-9a-f]{64})\.dcm")
 _BLAKE3 = "b3-"
+KINDS_KEPT = 256
+"""Pairs of SOP class and transfer syntax: instances come a series at a time."""
 _BEFORE_META_BYTES = 128 + 4 + 12
 """Preamble, prefix and the group's length."""
 
@@ -227,6 +229,20 @@ class Spool(Inlet):
         """Release the folders and the lock."""
         super().close()
         os.close(self._lock)
+
+    # Text in what is done to every instance: a path put together of objects costs as much as moving the file.
+
+    def is_waiting(self, calling_ae_title: str, file: str) -> bool:
+        """Whether this file is not yet sorted."""
+        return os.path.exists(f"{self.arrived_from(calling_ae_title)}/{file}")  # noqa: PTH110
+
+    def move_to_study(self, calling_ae_title: str, file: str, study_key: str) -> None:
+        """Sort a file into a study, whose folder is there.
+
+        Raises:
+            OSError: the disk refuses; the file is where it was.
+        """
+        os.rename(f"{self.arrived_from(calling_ae_title)}/{file}", f"{self.studies}/{study_key}/{file}")  # noqa: PTH104
 
     def waiting(self, older_than_seconds: float = 0.0) -> list[tuple[str, str]]:
         """Calling AE title and name of every file not yet sorted, in the order of arrival; of so old ones alone."""
@@ -453,19 +469,23 @@ def _file_head(offer: Offer, data_set_bytes: int | None) -> bytes:
 
     Where the data set's length is known, private information of zeros makes the file a number of whole blocks.
     """
-    meta = b"".join(
-        [
-            struct.pack("<HH2sHL", 2, 0x0001, b"OB", 0, 2) + b"\0\1",
-            _element(0x0002, b"UI", offer.sop_class_uid),
-            _element(0x0003, b"UI", offer.sop_instance_uid),
-            _element(0x0010, b"UI", offer.transfer_syntax_uid),
-            _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
-            _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
-        ]
-    )
+    before, behind = _around_instance_uid(offer.sop_class_uid, offer.transfer_syntax_uid)
+    meta = before + _element(0x0003, b"UI", offer.sop_instance_uid) + behind
     if data_set_bytes is not None:
         meta += _filling(-(_BEFORE_META_BYTES + len(meta) + data_set_bytes) % BLOCK_BYTES)
     return bytes(128) + b"DICM" + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(meta)) + meta
+
+
+@lru_cache(KINDS_KEPT)
+def _around_instance_uid(sop_class_uid: str, transfer_syntax_uid: str) -> tuple[bytes, bytes]:
+    """The elements of the file meta information before and behind the Media Storage SOP Instance UID."""
+    before = struct.pack("<HH2sHL", 2, 0x0001, b"OB", 0, 2) + b"\0\1" + _element(0x0002, b"UI", sop_class_uid)
+    behind = (
+        _element(0x0010, b"UI", transfer_syntax_uid),
+        _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
+        _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
+    )
+    return before, b"".join(behind)
 
 
 def _filling(count: int) -> bytes:
