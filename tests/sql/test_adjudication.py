@@ -18,6 +18,8 @@ from shadow.domain.project import sql
 from shadow.protocol.adjudication import Adjudication, IndexTest, Report, SampledShare
 from shadow.store.events import AdjudicationRead, Event
 
+pytestmark = pytest.mark.slow
+
 EVERY = tuple(SampledShare(index, report, 1.0) for index in IndexTest for report in Report)
 LONG_AFTER = MONDAY + timedelta(days=200)
 PLAN = Adjudication(7, EVERY)

@@ -15,6 +15,8 @@ from shadow.assessment.snapshot import Completeness, MonitorState
 from shadow.protocol.monitoring import Completeness as Rule
 from shadow.store.events import ArchiveStudyListed, Audited, Event
 
+pytestmark = pytest.mark.slow
+
 SITES = (riverside(),)
 RULED = replace(PROTOCOL, completeness=Rule(0.95))
 START = PROTOCOL.index_window_start + timedelta(days=7)

@@ -16,6 +16,8 @@ from shadow.assessment.snapshot import Reason
 from shadow.domain.project import sql
 from shadow.store.events import Event, LinkCorrected, LinkOf, OrderReceived, ReportVersion, VendorResult
 
+pytestmark = pytest.mark.slow
+
 
 def corrected(
     what: LinkOf, from_key: str, to_key: str, *, active: bool = True, origin: str = "1", source: str = "person"

@@ -18,6 +18,8 @@ from shadow.assessment.statistics.sample_size import (
     total_for_precision,
 )
 
+pytestmark = pytest.mark.slow
+
 PRECISION = {
     0.92: {0.10: 32, 0.075: 55, 0.05: 118, 0.03: 320, 0.02: 713},
     0.85: {0.10: 49, 0.075: 87, 0.05: 196, 0.03: 545, 0.02: 1225},
