@@ -145,7 +145,7 @@ def _arrival(published: Published) -> None:
             "Monitor": "▼ alarm" if one.label in alarms else "watch" if one.label in watched else "",
         }
         for one in arrived.rows
-        if one.dimension != "cell" or one.received.count < one.listed
+        if one.dimension not in ("site_and_shift", "cell") or one.received.count < one.listed
     ]
     st.table(pd.DataFrame(rows), hide_index=True, border="horizontal", alt="Studies listed by the archives, by group")
 
@@ -226,8 +226,8 @@ def _how_to_read(published: Published) -> str:
   final report yet. Pending is not negative.
 - **Found and missed** divide the studies that are reported present; **cleared and flagged** those reported absent.
   *No result* is a late, failed or awaited result: it counts as a miss, or as a false alert.
-- The table of those that should have come shows every site, scanner and shift, and each shift of a scanner from which
-  any is missing.
+- The table of those that should have come shows every site, scanner and shift, and each shift of a site or scanner
+  from which any is missing.
 - **Should have come** is what each site's router or PACS lists for the trial's rules, asked every night. A study that
   came after it was listed, or was fetched by hand, counts as missing there: its route had failed.
 - No study is listed before its report is final, so that nobody can carry an AI result into a report.

@@ -17,7 +17,6 @@ from shadow.domain.project import sql
 from shadow.protocol.site import Site
 from shadow.protocol.trial import TrialProtocol
 
-SHOWN = ("all", "site", "scanner", "shift", "cell")
 WEEK = timedelta(days=7)
 EVERYTHING: Place = ("all", "", "", "")
 NOTHING = (0, 0, 0, 0, 0)
@@ -73,8 +72,8 @@ def completeness(
 
 def _places(totals: dict[Place, tuple[int, ...]], sites: Sequence[Site]) -> list[Place]:
     """The declared groups first, then those that only the archives know, such as an unlisted scanner."""
-    declared = [place for place in declared_places(sites) if place[0] in SHOWN]
-    others = sorted(place for place in totals if place[0] in SHOWN and place not in declared)
+    declared = declared_places(sites)
+    others = sorted(place for place in totals if place not in declared)
     return [place for place in (*declared, *others) if place in totals or place == EVERYTHING]
 
 

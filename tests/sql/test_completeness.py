@@ -95,6 +95,7 @@ def test_a_scanner_that_does_not_route_alarms_and_a_healthy_one_does_not(
         )
         assert cell.state is MonitorState.ALARM
         assert "below the floor" in cell.alarm_reason
+    assert {one.label for one in result.alarms} <= {one.label for one in result.rows}
 
 
 def test_a_week_is_closed_once_every_archive_has_answered_for_a_day_after_it(tmp_path: Path) -> None:
