@@ -37,9 +37,10 @@ from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.archive import Archive
 from shadow.index_test.arrival import Arrival, AssociationRejected, InstanceShed, Report, uids_of_plain_head
 from shadow.index_test.early_start import EarlyStart
+from shadow.index_test.inlet import Incoming, Inlet, Offer, Receipt
 from shadow.index_test.mirror import Mirror
 from shadow.index_test.mirror_worker import MirrorWorker
-from shadow.index_test.spool import Incoming, Inlet, Offer, Receipt, Spool
+from shadow.index_test.spool import Spool
 from shadow.index_test.spool_index import SpoolIndex
 from shadow.protocol.deployment import Implementation, OnFull, Receiver
 from shadow.protocol.site import Site

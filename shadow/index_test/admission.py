@@ -15,7 +15,7 @@ from shadow.index_test.deidentify_values import DeidentificationContext
 from shadow.index_test.eligibility import Exclusion, ExclusionReason, exclusion_of
 from shadow.index_test.instance import Instance, read_instance
 from shadow.index_test.mirror import StudyManifest
-from shadow.index_test.spool import SpooledInstance
+from shadow.index_test.spooled_instance import SpooledInstance
 from shadow.index_test.study_header import StudyHeader, decoded, read_study_header
 from shadow.index_test.vendor_results import VendorReception
 from shadow.protocol.site import Site

@@ -17,7 +17,7 @@ from pydicom.tag import BaseTag
 from shadow.domain.errors import UnreadableInstance
 from shadow.index_test.completion import AssociationIsOpen
 from shadow.index_test.instance import EXPLICIT_LONG_VRS, EXPLICIT_SHORT_VRS
-from shadow.index_test.spool import is_uid
+from shadow.index_test.spooled_instance import is_uid
 
 SOP_INSTANCE_UID = BaseTag(0x00080018)
 STUDY_INSTANCE_UID = BaseTag(0x0020000D)

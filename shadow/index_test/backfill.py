@@ -15,8 +15,9 @@ from pathlib import Path
 from shadow.domain.errors import ArchiveUnavailable, SetupError
 from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.archive import Archive, FetchedInstance
+from shadow.index_test.inlet import Inlet, Offer, Receipt
 from shadow.index_test.reconciliation import fetched_first
-from shadow.index_test.spool import Inlet, Offer, Receipt, instance_of
+from shadow.index_test.spooled_instance import instance_of
 from shadow.store.durable import make_folder, sync_folder, write_durably
 from shadow.store.events import Audited
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shadow.domain.errors import StoreError
-from shadow.index_test.spool import instance_of, is_uid
 from shadow.index_test.spool_index import SpoolIndex
+from shadow.index_test.spooled_instance import instance_of, is_uid
 from shadow.store.durable import make_folder, sync_folder, write_durably
 
 NO_SUCH_INSTANCE, CLASS_CONFLICT = 0x0112, 0x0119

@@ -24,8 +24,9 @@ from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.arrival import Arrival, checked_study_instance_uid, uids_of_file
 from shadow.index_test.completion import Completion
 from shadow.index_test.early_start import EarlyStart
-from shadow.index_test.spool import Spool, SpooledInstance, instance_of
+from shadow.index_test.spool import Spool
 from shadow.index_test.spool_index import SpoolIndex
+from shadow.index_test.spooled_instance import SpooledInstance, instance_of
 from shadow.store.durable import sync_folder, write_durably
 from shadow.store.events import Audited, Event
 from shadow.store.queue import WorkQueue

@@ -15,7 +15,7 @@ from shadow.domain.errors import ArchiveUnavailable
 from shadow.domain.identifiers import Pseudonymiser, normalise_accession_number
 from shadow.domain.shift import local_instant
 from shadow.index_test.archive import Archive, ListedStudy
-from shadow.index_test.spool import is_uid
+from shadow.index_test.spooled_instance import is_uid
 from shadow.protocol.deployment import ArchivePeer
 from shadow.protocol.site import Site
 from shadow.protocol.trial import TrialProtocol

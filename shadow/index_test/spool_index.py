@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
-from shadow.index_test.spool import SpooledInstance, instance_of
+from shadow.index_test.spooled_instance import SpooledInstance, instance_of
 
 FILE = "index.db"
 SECONDS_LOOKED_BACK = 3600.0

@@ -46,7 +46,7 @@ def reconcile_site(trial: Trial, site: str, days: tuple[date, ...] | None = None
 
 
 def _instances_here(trial: Trial, study_key: str) -> int:
-    from shadow.index_test.spool import instance_of
+    from shadow.index_test.spooled_instance import instance_of
 
     folder = trial.home.spool / "studies" / study_key
     return sum(instance_of(path.name) is not None for path in folder.iterdir()) if folder.exists() else 0

@@ -12,8 +12,9 @@ from head_ct import PSEUDONYMISER, ROOT, RULES, as_file, head_slice
 from shadow.domain.clock import SystemClock
 from shadow.index_test.arrival import Arrival
 from shadow.index_test.early_start import EarlyStart
+from shadow.index_test.inlet import Offer
 from shadow.index_test.mirror import Mirror
-from shadow.index_test.spool import Offer, Spool
+from shadow.index_test.spool import Spool
 from shadow.protocol.trial import SeriesChoice
 from shadow.store.events import Audited, Event
 from shadow.store.queue import WorkQueue

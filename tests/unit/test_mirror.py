@@ -26,9 +26,11 @@ from shadow.domain.errors import LedgerConflict, SetupError, StoreError
 from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.arrival import Arrival, AssociationRejected, Report
 from shadow.index_test.completion import SECONDS_AT_MOST, Completion
+from shadow.index_test.inlet import Offer, Receipt
 from shadow.index_test.mirror import Mirror, digest_of, manifest_path, read_manifest, write_manifest
 from shadow.index_test.mirror_worker import TITLES_RECORDED_A_DAY, MirrorWorker
-from shadow.index_test.spool import Offer, Receipt, Spool, SpooledInstance, instance_of
+from shadow.index_test.spool import Spool
+from shadow.index_test.spooled_instance import SpooledInstance, instance_of
 from shadow.store.events import Audited, Event
 from shadow.store.queue import WorkQueue
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 
-from shadow.index_test.spool import SharedSync
+from shadow.store.shared_sync import SharedSync
 
 
 class Disk:

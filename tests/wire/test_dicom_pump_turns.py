@@ -21,7 +21,8 @@ from shadow.adapters.dicom_pump import Lent, Pump
 from shadow.adapters.dicom_scp import StorageScp
 from shadow.adapters.dicom_store import MESSAGE_ID, SOP_CLASS, SOP_INSTANCE, Conversation, StoreRequest
 from shadow.adapters.mutual_tls import client_context
-from shadow.index_test.spool import Incoming, Spool
+from shadow.index_test.inlet import Incoming
+from shadow.index_test.spool import Spool
 from shadow.protocol.deployment import Tls
 
 pytestmark = pytest.mark.server

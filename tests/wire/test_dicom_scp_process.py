@@ -23,7 +23,7 @@ from retrying_router import ct_slice, store
 from shadow.domain.home import Home
 from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.mirror import StudyManifest, manifest_path, read_manifest
-from shadow.index_test.spool import instance_of
+from shadow.index_test.spooled_instance import instance_of
 from shadow.store.events import Kind
 from shadow.store.ledger import Ledger
 from shadow.store.queue import WorkQueue

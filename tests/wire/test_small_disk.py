@@ -13,7 +13,8 @@ from pynetdicom.dsutils import encode
 from test_dicom_attacks import connected, store_raw
 from test_dicom_scp import Running, ct_slice, mirror_at_work, receiver, until
 
-from shadow.index_test.spool import SECONDS_BETWEEN_SPACE_CHECKS, instance_of
+from shadow.index_test.inlet import SECONDS_BETWEEN_SPACE_CHECKS
+from shadow.index_test.spooled_instance import instance_of
 from shadow.protocol.deployment import Implementation
 
 pytestmark = pytest.mark.server
