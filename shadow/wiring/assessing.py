@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,9 +15,13 @@ from shadow.store.ledger import Head
 from shadow.wiring.tasks import task_trial
 from shadow.wiring.trial import Trial
 
+NICENESS = 5
+"""Of the task's own process: predictions are due before their reports, figures can wait for a busy processor."""
+
 
 def publish_assessment() -> int:
     """Assess and publish where the ledger has moved since the newest snapshot. Returns how many."""
+    os.nice(NICENESS)
     return 0 if assess_trial(task_trial()) is None else 1
 
 

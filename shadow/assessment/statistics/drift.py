@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 CAVEAT = "A shift says that inputs changed, not that the model got worse; no shift does not say that it did not."
 LARGEST_SAMPLE = 2000
 WATCH_WEEKS = 260
+SAME = 1e-12
+"""What two statistics of the same cases may differ by: sums of numbers of order one, in another order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +101,10 @@ def maximum_mean_discrepancy(
         raise ValueError(f"bandwidth is {bandwidth}; expected a positive number")
     kernel = np.exp(-squared / (2 * bandwidth**2))
     np.fill_diagonal(kernel, 0.0)
-    observed = _mmd(kernel, np.arange(len(both)) < len(one))
-    if generator is None:
-        return Shift(observed, None)
     first = np.arange(len(both)) < len(one)
-    above = sum(_mmd(kernel, generator.permutation(first)) >= observed for _ in range(permutations))
-    return Shift(observed, (above + 1) / (permutations + 1))
+    if generator is None:
+        return Shift(float(_mmd(kernel, first[None, :])[0]), None)
+    return _permuted(_mmd(kernel, _labels(first, generator, permutations)))
 
 
 def classifier_two_sample(
@@ -138,30 +138,25 @@ def classifier_two_sample(
     spread = both.std(axis=0)
     both = (both - both.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     fold = generator.permutation(np.arange(len(both)) % folds)
-    later = np.arange(len(both)) >= len(one)
-    inverses = []
+    from scipy.stats import rankdata
+
+    labels = _labels(np.arange(len(both)) >= len(one), generator, permutations)
+    total, weight = np.zeros(len(labels)), np.zeros(len(labels))
     for number in range(folds):
-        train = both[fold != number]
-        inverses.append(np.linalg.inv(train.T @ train / len(train) + ridge / len(train) * np.eye(both.shape[1])))
-
-    def area(label: NDArray[np.bool_]) -> float:
-        from scipy.stats import rankdata
-
-        total = weight = 0.0
-        for number, inverse in enumerate(inverses):
-            train, test = fold != number, fold == number
-            positives, negatives = int(label[test].sum()), int((~label[test]).sum())
-            if not positives or not negatives or label[train].all() or not label[train].any():
-                continue
-            direction = inverse @ (both[train & label].mean(axis=0) - both[train & ~label].mean(axis=0))
-            ranks = rankdata(both[test] @ direction)
-            total += float(ranks[label[test]].sum()) - positives * (positives + 1) / 2
-            weight += positives * negatives
-        return total / weight if weight else 0.5
-
-    observed = area(later)
-    above = sum(area(generator.permutation(later)) >= observed for _ in range(permutations))
-    return Shift(observed, (above + 1) / (permutations + 1))
+        train, test = both[fold != number], both[fold == number]
+        inverse = np.linalg.inv(train.T @ train / len(train) + ridge / len(train) * np.eye(both.shape[1]))
+        trained, tested = labels[:, fold != number], labels[:, fold == number]
+        later, earlier = trained.sum(axis=1), (~trained).sum(axis=1)
+        positives, negatives = tested.sum(axis=1), (~tested).sum(axis=1)
+        of_later = trained @ train
+        between = (
+            of_later / np.maximum(later, 1)[:, None] - (train.sum(axis=0) - of_later) / np.maximum(earlier, 1)[:, None]
+        )
+        ranks = rankdata(between @ inverse @ test.T, axis=1)
+        pairs = positives * negatives * ((later > 0) & (earlier > 0))
+        total += np.where(pairs > 0, (ranks * tested).sum(axis=1) - positives * (positives + 1) / 2, 0.0)
+        weight += pairs
+    return _permuted(np.where(weight > 0, total / np.maximum(weight, 1), 0.5))
 
 
 def category_shift(reference: ArrayLike, current: ArrayLike) -> Shift:
@@ -294,10 +289,25 @@ def rate_limits(reference: tuple[int, int], cases: int, tail: float = 0.001) -> 
     return ends[0], ends[1]
 
 
-def _mmd(kernel: Floats, first: NDArray[np.bool_]) -> float:
-    n, m = int(first.sum()), int((~first).sum())
-    inside, other = kernel[np.ix_(first, first)].sum(), kernel[np.ix_(~first, ~first)].sum()
-    return float(inside / (n * (n - 1)) + other / (m * (m - 1)) - 2 * kernel[np.ix_(first, ~first)].mean())
+def _mmd(kernel: Floats, first: NDArray[np.bool_]) -> Floats:
+    """The unbiased MMD^2 for each row of labels, shape (rows,); the kernel's diagonal is zero."""
+    n, m = int(first[0].sum()), int((~first[0]).sum())
+    rows = first.astype(np.float64)
+    inside = ((rows @ kernel) * rows).sum(axis=1)
+    across = rows @ kernel.sum(axis=1) - inside
+    other = kernel.sum() - inside - 2 * across
+    return np.asarray(inside / (n * (n - 1)) + other / (m * (m - 1)) - 2 * across / (n * m))
+
+
+def _labels(observed: NDArray[np.bool_], generator: np.random.Generator, permutations: int) -> NDArray[np.bool_]:
+    """The labels as they are in the first row, and as often permuted below it."""
+    return np.stack([observed, *(generator.permutation(observed) for _ in range(permutations))])
+
+
+def _permuted(statistics: Floats) -> Shift:
+    """The first statistic, and the share of all that reach it; what differs by rounding alone is the same."""
+    observed = float(statistics[0])
+    return Shift(observed, float((statistics >= observed - SAME).mean()))
 
 
 def _squared(points: Floats) -> Floats:
