@@ -43,6 +43,7 @@ class InstanceCounts:
         self._archives = dict(archives)
         self._answers: dict[str, _Answer] = {}
         self._silent_until: dict[str, float] = {}
+        # No SimpleQueue: see MirrorWorker.
         self._questions: Queue[tuple[str, Path, str]] = Queue()
 
     def lacks(self, study_key: str, path: Path, calling_ae_title: str, here: int) -> bool:

@@ -191,3 +191,60 @@ def test_a_classifier_refuses_what_it_cannot_split() -> None:
         classifier_two_sample([[1.0]] * 4, [[1.0]] * 30, np.random.default_rng(1))
     with pytest.raises(ValueError, match="finite"):
         classifier_two_sample([[np.nan]] * 10, [[1.0]] * 10, np.random.default_rng(1))
+
+
+def plain_area(both: np.ndarray, fold: np.ndarray, label: np.ndarray) -> float:
+    """The cross-fitted AUC of a ridged discriminant, pair by pair."""
+    won = pairs = 0.0
+    for number in range(5):
+        train, test = fold != number, fold == number
+        if not (label[train].any() and (~label[train]).any() and label[test].any() and (~label[test]).any()):
+            continue
+        matrix = both[train].T @ both[train] / train.sum() + np.eye(both.shape[1]) / train.sum()
+        apart = both[train & label].mean(axis=0) - both[train & ~label].mean(axis=0)
+        scores = both @ np.linalg.solve(matrix, apart)
+        margin = scores[test & label][:, None] - scores[test & ~label][None, :]
+        won += (margin > 1e-12).sum() + (np.abs(margin) <= 1e-12).sum() / 2
+        pairs += margin.size
+    return won / pairs if pairs else 0.5
+
+
+def plain_discrepancy(kernel: np.ndarray, first: np.ndarray) -> float:
+    within = [kernel[np.ix_(side, side)].sum() / (side.sum() * (side.sum() - 1)) for side in (first, ~first)]
+    return float(sum(within) - 2 * kernel[np.ix_(first, ~first)].mean())
+
+
+def share_that_reaches(observed: float, permuted: list[float]) -> float:
+    return (1 + sum(one >= observed - 1e-9 for one in permuted)) / (1 + len(permuted))
+
+
+@pytest.mark.parametrize(("sizes", "features", "apart"), [((5, 9), 1, 0.0), ((30, 12), 3, 0.6), ((60, 80), 6, 0.2)])
+def test_permuting_at_once_is_permuting_one_by_one(sizes: tuple[int, int], features: int, apart: float) -> None:
+    drawn = np.random.default_rng(3)
+    one, two = drawn.normal(0, 1, (sizes[0], features)), drawn.normal(apart, 1, (sizes[1], features))
+    both = np.concatenate([one, two])
+
+    found = classifier_two_sample(one, two, np.random.default_rng(5), permutations=60)
+    same = np.random.default_rng(5)
+    fold = same.permutation(np.arange(len(both)) % 5)
+    later = np.arange(len(both)) >= sizes[0]
+    standard = (both - both.mean(axis=0)) / both.std(axis=0)
+    observed = plain_area(standard, fold, later)
+    permuted = [plain_area(standard, fold, same.permutation(later)) for _ in range(60)]
+    assert found.distance == pytest.approx(observed, abs=1e-12)
+    assert found.p_value == pytest.approx(share_that_reaches(observed, permuted))
+
+    found = maximum_mean_discrepancy(one, two, 1.0, np.random.default_rng(6), permutations=60)
+    same = np.random.default_rng(6)
+    kernel = np.exp(-((both[:, None] - both[None]) ** 2).sum(axis=2) / 2) - np.eye(len(both))
+    observed = plain_discrepancy(kernel, ~later)
+    permuted = [plain_discrepancy(kernel, same.permutation(~later)) for _ in range(60)]
+    assert found.distance == pytest.approx(observed, abs=1e-12)
+    assert found.p_value == pytest.approx(share_that_reaches(observed, permuted))
+
+
+def test_permutations_that_tie_with_what_was_seen_count_though_rounding_parts_them() -> None:
+    values = np.sort(np.random.default_rng(4).random(6))
+    found = maximum_mean_discrepancy(values[:3], values[3:], 0.3, np.random.default_rng(1), permutations=2000)
+    # Of twenty ways to part six values, the one that was seen and its mirror image are the furthest apart.
+    assert found.p_value == pytest.approx(2 / 20, abs=0.025)
