@@ -41,6 +41,7 @@ def drawn(size: int) -> tuple[AnalysedCases, ChallengerAnswers]:
         site=names[0][place], scanner=names[1][place],
         shift=np.array(["Day", "Evening", "Night"], dtype=object)[chance.integers(0, 3, size)],
         found=found, evaluable=everyone, answered=everyone, present=present, absent=~present, pending=~everyone,
+        indeterminate=~everyone, not_mentioned=~everyone, latest_present=present, latest_absent=~present,
         score=score, summary=chance.normal(0, 1, (size, 6)), age_years=np.floor(chance.uniform(18, 90, size)),
         thickness_mm=np.full(size, 5.0), kvp=np.full(size, 120.0), kernel=np.full(size, "H30", dtype=object),
         week=(day // 7).astype(np.int64), closed=everyone, index_day=day, age_days=WEEKS * 7 + 30 - day,
