@@ -8,7 +8,7 @@ import textwrap
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -125,9 +125,9 @@ def test_a_dag_runs_and_runs_again_after_kill_9_of_the_scheduler(tmp_path: Path)
         assert {status.name: status.restarts for status in keeper.states() if status.restarts} == {"scheduler": 1}
         assert not [worker for worker in workers if worker.is_running()]
         check_who_may_look(home, deployment)
-        family = [
-            process for status in keeper.states() for process in psutil.Process(status.pid).children(recursive=True)
-        ]
+        supervised = [psutil.Process(status.pid) for status in keeper.states()]
+        family = [below for process in supervised for below in process.children(recursive=True)]
+        assert addresses_listened_on([*supervised, *family]) == {"127.0.0.1"}
     finally:
         keeper.stop()
     assert len(family) > len(before)  # workers, parsers, servers of connections
@@ -146,11 +146,14 @@ def check_who_may_look(home: Home, deployment: Deployment) -> None:
     for path in (home.airflow, home.airflow / "secrets.json", home.airflow / "passwords.json", home.postgres):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
     assert not [text for text in (home.logs / "api-server.log").read_text().split() if text == password]
+
+
+def addresses_listened_on(processes: Iterable[psutil.Process]) -> set[str]:
     listening = set()
-    for process in psutil.Process().children(recursive=True):
+    for process in processes:
         with suppress(psutil.NoSuchProcess):  # a task or a parser that has just ended
             listening |= {one.laddr.ip for one in process.net_connections() if one.status == psutil.CONN_LISTEN}
-    assert listening == {"127.0.0.1"}
+    return listening
 
 
 def test_the_private_server_keeps_its_data_and_opens_no_port(tmp_path: Path) -> None:
