@@ -160,7 +160,16 @@ def test_text_behind_a_terminator_and_behind_the_pixels_is_not_copied() -> None:
     ("tag", "vr", "value"),
     [
         (0x00180060, b"DS", b"120 JOHN DOE"),
+        (0x00180060, b"DS", b"555-123-4567"),
+        (0x00180060, b"DS", b"+49 30 1234567"),
+        (0x00180060, b"DS", b"14.03.1952"),
+        (0x00180060, b"DS", b"1952-03-14"),
+        (0x00180060, b"DS", b"1e"),
+        (0x00180060, b"DS", b"."),
+        (0x00180060, b"DS", b"0." + b"1" * 31),
         (0x00200013, b"IS", b"12ab"),
+        (0x00200013, b"IS", b"12-03-1952"),
+        (0x00200013, b"IS", b"555 1234567"),
         (0x00080032, b"TM", b"031400 Doe"),
         (0x00080022, b"DA", b"2026090A"),
         (0x0008002A, b"DT", b"20260901 by Doe"),
@@ -191,6 +200,15 @@ def test_a_value_that_is_not_written_as_its_vr_demands_is_emptied(tag: int, vr: 
     copied = deidentify_instance(read_instance(file_of(b"".join(part for _, part in parts))), CONTEXT)
     copy = pydicom.dcmread(io.BytesIO(copied))
     assert copy.get_item(tag).value in (None, b"")
+
+
+@pytest.mark.parametrize(
+    "number", ["0", "-1024", "+7", "1.", ".5", "-.5", "1.50", "1e3", "-2.5E-07", "-123.456789012345678", ""]
+)
+def test_a_number_stays_however_a_scanner_writes_it(number: str) -> None:
+    parts = [named(), element(0x00281050, b"DS", f"{number}\\40".encode())]
+    copied = deidentify_instance(read_instance(file_of(b"".join(parts))), CONTEXT)
+    assert read_instance(copied).texts("WindowCenter") == (number, "40")
 
 
 def test_what_the_subgroups_need_survives() -> None:
