@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from pydicom.datadict import tag_for_keyword
 
+from shadow.index_test.character_sets import REPLACED, in_unicode
 from shadow.index_test.deidentify_table import DEVICE_WORDS, IDENTIFIER_KEYWORDS, WORDS
 from shadow.index_test.instance import Element, Instance
 
 _SEPARATORS = re.compile(r"[^A-Z0-9\x80-\U0010ffff]+")
-_ENCODINGS = {"": "latin-1", "ISO_IR 100": "latin-1", "ISO_IR 192": "utf-8"}
-"""Specific Character Set (0008,0005) of names whose letters are told apart from accents; of others the ASCII parts."""
-_GERMAN = str.maketrans({"Ä": "AE", "Ö": "OE", "Ü": "UE", "Ø": "OE", "Å": "AA"})
+_NORTHERN = str.maketrans({"Ä": "AE", "Ö": "OE", "Ü": "UE", "Ø": "OE", "Å": "AA"})
+_PLAIN = str.maketrans({"Æ": "AE", "Œ": "OE", "Ø": "O", "Ł": "L", "Đ": "D", "Ð": "D", "Þ": "TH", "Ħ": "H", "Ŧ": "T"})
+"""Letters that Unicode does not split into a letter and an accent."""
 _ACCENTS = dict.fromkeys(range(0x0300, 0x0370))
-_ESCAPE = "\x1b"
+_ESCAPE = b"\x1b"
 _PATIENT_GROUP = 0x0010
 _SHORTEST_NAME = 2
 _SHORTEST_IDENTIFIER = 4
@@ -76,7 +77,7 @@ def identifying_words(instance: Instance) -> IdentifyingWords:
 
     Sequences are searched too, but for the functional groups of single frames, which are many and name nobody anew.
     """
-    encoding = _ENCODINGS.get(instance.text("SpecificCharacterSet"), "ascii")
+    character_sets = instance.texts("SpecificCharacterSet")
     parts: list[list[str]] = []
     identifiers: set[str] = set()
     for element in _all(instance.elements.values()):
@@ -84,7 +85,7 @@ def identifying_words(instance: Instance) -> IdentifyingWords:
             continue
         raw = instance.buffer[element.start : element.end]
         if element.vr == b"PN":
-            for name in _in_ascii(raw.decode(encoding, "replace")):
+            for name in {one for text in _in_unicode(raw, character_sets) for one in _in_ascii(text)}:
                 parts += _parts(name, with_digits=element.tag >> 16 == _PATIENT_GROUP)
         else:
             identifiers.update(one.strip(" \0") for one in raw.decode("latin-1").upper().split("\\"))
@@ -107,15 +108,27 @@ def _all(elements: Iterable[Element]) -> Iterator[Element]:
                 yield from _all(item)
 
 
-def _in_ascii(text: str) -> Iterator[str]:
-    """A name as a keyboard without its letters writes it: without accents, and in German with a second vowel.
+def _in_unicode(raw: bytes, character_sets: Sequence[str]) -> Iterator[str]:
+    """A name as its character set reads it, and as another would where the sender may have declared the wrong one."""
+    text = in_unicode(raw, character_sets)
+    yield text
+    if _ESCAPE in raw:
+        return
+    if REPLACED in text:
+        yield raw.decode("latin-1")
+    elif not text.isascii():
+        yield raw.decode("utf-8", "replace")
 
-    >>> sorted(set(_in_ascii("Müller")))
-    ['MUELLER', 'MULLER']
+
+def _in_ascii(text: str) -> Iterator[str]:
+    """A name as a keyboard without its letters writes it: without accents, and in the north with a second vowel.
+
+    >>> sorted(set(_in_ascii("Müller"))), sorted(set(_in_ascii("Søłby")))
+    (['MUELLER', 'MULLER'], ['SOELBY', 'SOLBY'])
     """
     upper = text.upper()
-    for written in {upper, upper.translate(_GERMAN)}:
-        yield unicodedata.normalize("NFKD", written).translate(_ACCENTS)
+    for written in {upper, upper.translate(_NORTHERN)}:
+        yield unicodedata.normalize("NFKD", written.translate(_PLAIN)).translate(_ACCENTS)
 
 
 def _parts(text: str, *, with_digits: bool) -> list[list[str]]:
@@ -126,7 +139,6 @@ def _parts(text: str, *, with_digits: bool) -> list[list[str]]:
     return [
         [part for part in _SEPARATORS.split(name) if part.isascii() and (with_digits or part.isalpha())]
         for name in re.split(r"[\\=]", text)
-        if _ESCAPE not in name
     ]
 
 

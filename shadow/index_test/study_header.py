@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from pydicom.charset import convert_encodings, decode_bytes
-
 from shadow.domain.shift import local_instant
+from shadow.index_test.character_sets import in_unicode
 from shadow.index_test.deidentify_values import device_text
 from shadow.index_test.dicom_time import parsed_date, parsed_offset, parsed_time
 from shadow.index_test.identifying_words import IdentifyingWords, identifying_words
@@ -30,12 +28,10 @@ IDENTITY_KEYWORDS = (
     "ReferringPhysicianName",
 )
 """What the vault keeps of a study."""
-_NAME_DELIMITERS = {ord("^"), ord("=")}
 _MONTHS, _WEEKS, _DAYS = 12, 52, 365
 _OLDEST_SHOWN = 90
 _FIRST_YEAR = 1970
 """Nothing was acquired before: 00010101 and 19000101 stand where a device has no date."""
-_MOST_CHARACTER_SETS = 16
 _A_DAY = timedelta(days=1)
 
 
@@ -140,17 +136,7 @@ def _first_decoded(instances: Sequence[Instance], keyword: str) -> str:
 def decoded(instance: Instance, keyword: str) -> str:
     """A text in the instance's own character set (0008,0005); what does not fit it is replaced, not lost."""
     raw = instance.raw(keyword)
-    if not raw:
-        return ""
-    if raw.isascii() and b"\x1b" not in raw:
-        return raw.decode("ascii").strip(" \0")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            encodings = convert_encodings(list(instance.texts("SpecificCharacterSet"))[:_MOST_CHARACTER_SETS] or [""])
-            return str(decode_bytes(raw, encodings, _NAME_DELIMITERS)).strip(" \0")
-        except (LookupError, ValueError):
-            return raw.decode("latin-1").strip(" \0")
+    return in_unicode(raw, instance.texts("SpecificCharacterSet")) if raw else ""
 
 
 def _study_acquired_at(ordered: Sequence[Instance], series: str, zone: ZoneInfo | None) -> datetime | None:

@@ -312,6 +312,53 @@ def test_a_name_with_accents_is_found_as_an_english_keyboard_writes_it(character
 
 
 @pytest.mark.parametrize(
+    ("character_set", "name", "text"),
+    [
+        ("ISO_IR 101", "Wałęsa^Łukasz", "CT WALESA"),
+        ("ISO_IR 101", "Novák^Jiří", "CT_JIRI"),
+        ("ISO_IR 148", "Yılmaz^Çağla", "YILMAZ"),
+        ("ISO_IR 192", "Lœuwen^Anné", "LOEUWEN"),
+        ("ISO 2022 IR 100", "Müller^Anné", "MULLER"),
+        (["", "ISO 2022 IR 100"], "Müller^Anné", "MULLER"),
+        (["ISO 2022 IR 100", "ISO 2022 IR 126"], "Müller^Anné=Μύλλερ", "MULLER"),
+        ("GB18030", "Lǐqiáng^Xiǎo=李强", "LIQIANG"),
+        ("ISO_IR 100", "Sørensen^Bo", "SORENSEN"),
+        ("ISO_IR 192", "Kjærgård^Bo", "KJAERGARD"),
+        ("ISO_IR 192", "Kjærgård^Bo", "KJAERGAARD"),
+        ("ISO_IR 192", "Đoković^Ana", "DOKOVIC"),
+        ("ISO_IR 100", "Þórsson^Jón", "THORSSON"),
+    ],
+)
+def test_a_name_is_found_in_plain_letters_whatever_character_set_it_came_in(
+    character_set: str | list[str], name: str, text: str
+) -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.SpecificCharacterSet = character_set
+        dataset.PatientName, dataset.StationName = name, text
+
+    _, copy = copy_of(head_slice(change=change))
+    assert copy.StationName == ""
+
+
+@pytest.mark.parametrize(("declared", "sent"), [("ISO_IR 100", "utf-8"), ("ISO_IR 192", "latin-1"), ("", "utf-8")])
+def test_a_name_is_found_though_its_sender_declares_the_wrong_character_set(declared: str, sent: str) -> None:
+    parts = [element(0x00080005, b"CS", declared.encode()), named(), element(0x00081010, b"SH", b"CT MULLER")]
+    parts.append(element(0x00100010, b"PN", "Müller^Anné".encode(sent)))
+    copied = deidentify_instance(read_instance(file_of(b"".join(parts))), CONTEXT)
+    assert pydicom.dcmread(io.BytesIO(copied)).StationName == ""
+
+
+@pytest.mark.parametrize("name", ["王^小明", "Wang^Xiaoming=王^小明", "山田^太郎"])
+def test_letters_of_another_script_are_not_read_as_accents(name: str) -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.SpecificCharacterSet = "GB18030"
+        dataset.PatientName, dataset.StationName = name, "IO CT E3 OU"
+
+    _, copy = copy_of(head_slice(change=change))
+    assert copy.StationName == "IO CT E3 OU"
+
+
+@pytest.mark.parametrize(
     ("patient_id", "station"), [("----", "-CT-"), ("1-2-", "CT 12"), ("1\\2", "CT 1"), ("...", "")]
 )
 def test_an_identifier_of_next_to_nothing_costs_the_scanner_nothing(patient_id: str, station: str) -> None:
