@@ -123,14 +123,15 @@ class VendorReception:
         number: int,
         received_at: datetime,
     ) -> Event:
-        text = "\x1f".join(f"{name}={row.get(name) or ''}" for name in (coding.accession, coding.finding, coding.score))
-        octets = f"{site.identifier}\x1f{text}".encode()
         accession_number = (row.get(coding.accession) or "").strip()
-        answer = answer_of(coding, {name: row.get(name) or "" for name in (coding.finding, coding.score) if name})
-        if not accession_number or isinstance(answer, str):
+        key = self._accession_key(site, accession_number) if accession_number else ""
+        # The digest stands in the ledger: over the accession number itself it could be reversed by trying them all.
+        values = {name: row.get(name) or "" for name in (coding.finding, coding.score) if name}
+        octets = "\x1f".join((site.identifier, key, *(f"{name}={one}" for name, one in values.items()))).encode()
+        answer = answer_of(coding, values)
+        if not key or isinstance(answer, str):
             reason = answer if isinstance(answer, str) else "no_accession_number"
             return _quarantined(octets, reason, number)
-        key = self._accession_key(site, accession_number)
         digest = hashlib.sha256(octets).hexdigest()
         return _result(model, "csv", site.identifier, None, key, answer, received_at, digest)
 

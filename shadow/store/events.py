@@ -259,7 +259,7 @@ class VendorResult:
         index_test_positive: None where the product failed. score: None where it gives none.
         failure_reason: stable code, counted; None where it answered.
         received_at: the trial's clock.
-        source_sha256: of the message, the object, or the file's row.
+        source_sha256: of the message, the object, or the file's row with the accession key in its number's place.
     """
 
     KIND: ClassVar[Kind] = Kind.VENDOR_RESULT

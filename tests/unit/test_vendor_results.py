@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import time
@@ -129,6 +130,23 @@ def test_a_table_gives_one_event_a_row_and_the_same_row_is_the_same_result() -> 
     assert [one.detail for one in events if isinstance(one, Audited)] == ["unknown_value", "no_accession_number"]
     again = list(RECEPTION.of_table(table("R1234,positive,0.8"), MODEL, riverside(), NOW))
     assert again[0].key == events[0].key
+
+
+@pytest.mark.parametrize("row", ["R1234,positive,0.8", "R1234,unsure,0.8"])
+def test_no_accession_number_can_be_found_again_by_trying_them_all(row: str) -> None:
+    (event,) = RECEPTION.of_table(table(row), MODEL, riverside(), NOW)
+    _, finding, score = row.split(",")
+    tried = (
+        hashlib.sha256(f"riverside\x1faccession=R{number}\x1fresult={finding}\x1fp={score}".encode()).hexdigest()
+        for number in range(1200, 1300)
+    )
+    written = repr(event)
+    assert not [one for one in tried if one[:32] in written]
+
+
+def test_an_accession_number_written_otherwise_is_the_same_row() -> None:
+    first, second = RECEPTION.of_table(table("R1234,positive,0.8", "r0001234,positive,0.8"), MODEL, riverside(), NOW)
+    assert first.key == second.key
 
 
 @pytest.mark.parametrize(
