@@ -67,6 +67,7 @@ class _Rule(NamedTuple):
     values: int
 
 
+_PER_FRAME = 0x52009230  # Per-Frame Functional Groups Sequence
 _BINARY_VRS = frozenset({"AT", "FD", "FL", "SL", "SS", "UL", "US"})
 _UNKNOWN = _Rule(Action.REMOVE, frozenset(), 0)
 _UNBOUNDED_VALUES = 8
@@ -234,13 +235,18 @@ def _lookup_table(instance: Instance, elements: list[Element], data: Element) ->
 
 
 def _sequence(instance: Instance, element: Element, context: DeidentificationContext) -> bytes | None:
-    """The sequence with its items rewritten; None where nothing of it is left."""
-    items = []
-    for item in element.items or []:
-        body = b"".join(one for _, one in _data_set(instance, item, context, nested=True))
-        if body:
-            items.append(b"\xfe\xff\x00\xe0" + struct.pack("<L", len(body)) + body)
-    return _encode(element.tag, b"SQ", b"".join(items)) if items else None
+    """The sequence with its items rewritten; None where nothing of it is left.
+
+    An item of which nothing is left stays as an empty one where others are not: many a sequence is counted, and
+    that of the frames always.
+    """
+    bodies = [
+        b"".join(one for _, one in _data_set(instance, item, context, nested=True)) for item in element.items or []
+    ]
+    if not any(bodies) and element.tag != _PER_FRAME:
+        return None
+    items = (b"\xfe\xff\x00\xe0" + struct.pack("<L", len(body)) + body for body in bodies)
+    return _encode(element.tag, b"SQ", b"".join(items))
 
 
 def _pixels(instance: Instance, element: Element) -> bytes | None:

@@ -22,6 +22,7 @@ from shadow.index_test.copies import deidentify_file
 from shadow.index_test.deidentify import METHOD_CODES, deidentify, deidentify_instance, pixel_refusal
 from shadow.index_test.deidentify_table import BY_KEYWORD, BY_VR, PUBLIC_CODING_SCHEMES, WORDS
 from shadow.index_test.deidentify_values import DeidentificationContext, clean_description
+from shadow.index_test.frames import frames_of
 from shadow.index_test.instance import read_instance
 from shadow.index_test.sop_classes import IMAGE_CLASSES
 from shadow.supervision.deidentify_check import check
@@ -662,6 +663,30 @@ def test_implicit_and_explicit_files_of_one_image_have_the_same_copy(implicit: b
 def test_a_description_keeps_the_words_of_the_table_and_small_numbers(text: str, clean: str) -> None:
     assert clean_description(text) == clean
     assert re.fullmatch(r"[A-Z0-9/+.,\- ]*", clean)
+
+
+@pytest.mark.parametrize("without_a_place", [(1,), (0, 1, 2, 3)])
+def test_a_frame_of_which_nothing_stays_keeps_its_turn(without_a_place: tuple[int, ...]) -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.SOPClassUID, dataset.NumberOfFrames = "1.2.840.10008.5.1.4.1.1.2.1", "4"
+        dataset.PerFrameFunctionalGroupsSequence = [Dataset() for _ in range(4)]
+        for number, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+            content, place = Dataset(), Dataset()
+            content.FrameComments = PLANTED
+            place.ImagePositionPatient = ["0", "0", str(5 * number)]
+            group.FrameContentSequence = [content]
+            if number not in without_a_place:
+                group.PlanePositionSequence = [place]
+        dataset.PixelData *= 4
+
+    original = read_instance(as_file(head_slice(change=change)))
+    copied = deidentify_instance(original, CONTEXT)
+    places, places_of_copy = (
+        [one.numbers("ImagePositionPatient") for one in frames_of([instance])]
+        for instance in (original, read_instance(copied))
+    )
+    assert PLANTED.encode() not in copied
+    assert places_of_copy == places
 
 
 def private_of(dataset: pydicom.Dataset) -> dict[tuple[int, int], object]:
