@@ -29,6 +29,13 @@ REMEDIES = {
     "no_file": "this is no regular file. Copy it to a disk, and give the path of the copy.",
     "not_dicom": "this is no DICOM file (no DICM at byte 128). Export it from the archive as a DICOM file (PS3.10).",
     "malformed": "the file is damaged or cut short. Copy or export it again.",
+    "unknown_transfer_syntax": "its transfer syntax is not one of the standard. Export it from the archive again.",
+    "too_many_elements": "it holds more than 2 million elements and items. The trial counts such an instance as "
+    "unreadable. Export it from the archive again, with fewer frames.",
+    "reading_takes_too_long": "it takes too long to read. The trial counts such an instance as unreadable. Export it "
+    "from the archive in explicit VR little endian.",
+    "reading_takes_too_much_memory": "it takes too much memory to read. The trial counts such an instance as "
+    "unreadable. Export it from the archive in explicit VR little endian.",
     "nesting_too_deep": "sequences lie more than 16 deep in it. The trial counts such an instance as unreadable.",
     "no_sop_instance_uid": "it has no SOP Instance UID (0008,0018). Export it from the archive again.",
     "no_pixels": "it holds no pixel data that its header describes: cut short, or no image. Copy or export it again.",
@@ -123,6 +130,9 @@ def _shown(copy: Instance, element: Element) -> str:
         return f"{len(element.items)} items"
     if element.vr in BINARY:
         return f"{size} bytes"
+    if element.vr == b"AT":
+        pairs = struct.iter_unpack("<HH", copy.buffer[element.start : element.end])
+        return "\\".join(f"({group:04X},{number:04X})" for group, number in pairs)[:LONGEST_SHOWN]
     if element.vr in NUMERIC:
         code = NUMERIC[element.vr]
         count = size // struct.calcsize(code)

@@ -25,7 +25,7 @@ from shadow.index_test.deidentify_values import DeidentificationContext, clean_d
 from shadow.index_test.frames import frames_of
 from shadow.index_test.instance import read_instance
 from shadow.index_test.sop_classes import IMAGE_CLASSES
-from shadow.supervision.deidentify_check import check
+from shadow.supervision.deidentify_check import REMEDIES, check
 
 CONTEXT = DeidentificationContext(PSEUDONYMISER, "P" + "2" * 20, "A" + "3" * 20, -70)
 PLANTED = "ZQXPLANTED"
@@ -822,6 +822,7 @@ def truncated(length: int) -> bytes:
         (truncated(700), "no pixel data"),
         (truncated(len(as_file(head_slice())) - 300), "shorter than its header says"),
         (file_of(element(0x00080060, b"CS", b"CT")), "no SOP Instance UID"),
+        (as_file(head_slice()).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.9.9\0"), "transfer syntax"),
     ],
 )
 def test_the_check_says_what_is_wrong_with_a_file_and_what_to_do(tmp_path: Path, content: bytes, said: str) -> None:
@@ -833,6 +834,24 @@ def test_the_check_says_what_is_wrong_with_a_file_and_what_to_do(tmp_path: Path,
     assert last.startswith(f"{path}: ")
     assert said in last
     assert re.search(r"(Export|Copy|export)", last)
+
+
+def test_the_check_has_a_remedy_for_every_reason_for_which_a_file_is_not_read() -> None:
+    rows = (Path(__file__).parents[2] / "docs" / "receiver.md").read_text().splitlines()
+    documented = {one for row in rows if "| admission |" in row for one in re.findall(r"`(\w+)`", row.split("|")[1])}
+    of_the_spool = {one for one in documented if one.startswith("several_") or one.endswith("_in_spool")}
+    assert len(documented) > 10
+    assert documented - of_the_spool <= set(REMEDIES)
+
+
+def test_the_check_shows_a_tag_as_a_tag(tmp_path: Path) -> None:
+    def pointed(dataset: Dataset) -> None:
+        dataset.FrameIncrementPointer = [0x0018001B, 0x00540010]
+
+    path, out = tmp_path / "one.dcm", io.StringIO()
+    path.write_bytes(as_file(head_slice(change=pointed)))
+    assert check(path, Console(file=out, width=160)) == 0
+    assert "(0018,001B)\\(0054,0010)" in out.getvalue()
 
 
 def test_the_check_tells_a_missing_file_a_folder_and_a_pipe_apart(tmp_path: Path) -> None:
