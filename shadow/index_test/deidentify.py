@@ -72,6 +72,8 @@ _BINARY_VRS = frozenset({"AT", "FD", "FL", "SL", "SS", "UL", "US"})
 _UNKNOWN = _Rule(Action.REMOVE, frozenset(), 0)
 _UNBOUNDED_VALUES = 8
 _UNBOUNDED_TEXTS = 4096
+_UNBOUNDED_UIDS = 1024
+"""A new UID may be longer than the old one, and no element of VR UI holds more than 64 KiB."""
 
 
 @cache
@@ -83,7 +85,9 @@ def _rule(tag: int) -> _Rule:
     vrs = dictionary_VR(tag).split(" or ")
     action = BY_KEYWORD.get(dictionary_keyword(tag)) or BY_VR.get(vrs[0], Action.REMOVE)
     most = dictionary_VM(tag).rpartition("-")[2]
-    unbounded = _UNBOUNDED_VALUES if vrs[0] in _BINARY_VRS else _UNBOUNDED_TEXTS
+    unbounded = _UNBOUNDED_UIDS if vrs[0] == "UI" else _UNBOUNDED_TEXTS
+    if vrs[0] in _BINARY_VRS:
+        unbounded = _UNBOUNDED_VALUES
     return _Rule(
         action,
         frozenset(vr.encode() for vr in vrs),

@@ -110,7 +110,7 @@ def new_value(action: Action, vr: bytes, raw: bytes, values: int, context: Deide
         return _age(text)
     if action is Action.OFFSET:
         return text.encode() if _OFFSET.match(text) else b""
-    parts = [one.strip(" \0") for one in text.split("\\")]
+    parts = [one.strip(" \0") for one in text.split("\\")[:values]]
     if action is Action.REMAP:
         return "\\".join(mapped_uid(one, context.pseudonymiser) for one in parts).encode()
     return "\\".join(_shifted(one, context.date_shift_days) for one in parts).encode()

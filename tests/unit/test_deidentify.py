@@ -486,6 +486,15 @@ def test_a_uid_of_the_standards_arc_that_nobody_registered_is_mapped(uid: str) -
     assert pydicom.dcmread(io.BytesIO(copied)).FrameOfReferenceUID.startswith("2.25.")
 
 
+@pytest.mark.parametrize(("keyword", "kept"), [("RelatedGeneralSOPClassUID", 1024), ("FrameOfReferenceUID", 1)])
+def test_uids_that_grow_beyond_what_an_element_holds_are_left_out(keyword: str, kept: int) -> None:
+    tag, uids = tag_for_keyword(keyword), b"\\".join([b"1.2.3"] * 9000)
+    assert tag is not None
+    parts = sorted([(0x00080018, named()), (tag, element(tag, b"UI", uids))])
+    copied = deidentify_instance(read_instance(file_of(b"".join(part for _, part in parts))), CONTEXT)
+    assert read_instance(copied).texts(keyword) == (PSEUDONYMISER.uid("1.2.3"),) * kept
+
+
 def test_a_uid_that_only_pretends_to_be_the_standards_is_mapped() -> None:
     _, copy = copy_of(head_slice(change=lambda one: setattr(one, "FrameOfReferenceUID", "1.2.840.10008.84736251")))
     assert copy.FrameOfReferenceUID.startswith("2.25.")
