@@ -123,8 +123,13 @@ def pixel_refusal(instance: Instance) -> str | None:
 
 
 def _is_overlay_in_pixels(instance: Instance, group: int) -> bool:
-    """Whether an overlay has a place (60xx,0010) and no data of its own (60xx,3000)."""
-    return group << 16 | 0x0010 in instance.elements and group << 16 | 0x3000 not in instance.elements
+    """Whether an overlay names a bit of the pixels, or says that it is there and has no data (60xx,3000) of its own."""
+    found = {number: instance.elements.get(group << 16 | number) for number in (0x0010, 0x0100, 0x0102, 0x3000)}
+    data = found.pop(0x3000)
+    if data is None or data.start == data.end:
+        return any(found.values())
+    position = found[0x0102]
+    return position is not None and any(instance.buffer[position.start : position.end])
 
 
 def deidentify_instance(instance: Instance, context: DeidentificationContext) -> bytes:

@@ -769,6 +769,28 @@ def test_an_overlay_in_the_unused_bits_of_the_pixels_gets_no_copy(with_data: boo
     assert pixel_refusal(read_instance(as_file(head_slice(change=overlaid)))) == refusal
 
 
+@pytest.mark.parametrize(
+    ("elements", "refusal"),
+    [
+        ({0x0102: ("US", 12)}, "overlay_in_pixels"),
+        ({0x0100: ("US", 16)}, "overlay_in_pixels"),
+        ({0x0010: ("US", 32), 0x3000: ("OW", b"")}, "overlay_in_pixels"),
+        ({0x0010: ("US", 32), 0x0100: ("US", 16), 0x0102: ("US", 12), 0x3000: ("OW", bytes(128))}, "overlay_in_pixels"),
+        ({0x0010: ("US", 32), 0x0100: ("US", 1), 0x3000: ("OW", bytes(128))}, None),
+        ({0x3000: ("OW", bytes(128))}, None),
+        ({0x0022: ("LO", "no plane")}, None),
+    ],
+)
+def test_an_overlay_that_may_lie_in_the_pixels_by_any_of_its_attributes_gets_no_copy(
+    elements: dict[int, tuple[str, object]], refusal: str | None
+) -> None:
+    def overlaid(dataset: Dataset) -> None:
+        for number, (vr, value) in elements.items():
+            dataset.add_new(0x60020000 | number, vr, value)
+
+    assert pixel_refusal(read_instance(as_file(head_slice(change=overlaid)))) == refusal
+
+
 def test_pixels_that_no_matrix_describes_are_not_copied() -> None:
     def change(dataset: Dataset) -> None:
         del dataset.Rows
