@@ -164,7 +164,7 @@ SAFE_PRIVATE: MappingProxyType[tuple[str, int, int], str] = MappingProxyType(
 )
 """Private elements that stay: creator, group and the element's last byte, with its VR. PS3.15 table E.3.10-1 without
 what is text, and without what names a person or a place. Each is kept only where its value is written as its VR
-demands; a pitch ratio (SH) only where it is a number."""
+demands; a pitch ratio (SH) only where it is written as one, `0.984:1`."""
 
 PAINTED_IMAGE_TYPES = frozenset(
     {"SECONDARY", "SCREEN SAVE", "DOSE", "PROTOCOL", "LABEL", "OVERVIEW", "PRESENTATION STATE", "CT_SOM5 PROT"}

@@ -720,6 +720,20 @@ def test_private_elements_stay_by_creator_and_element_and_only_as_numbers(implic
     assert PLANTED.encode() not in content
 
 
+@pytest.mark.parametrize(
+    ("ratio", "stays"),
+    [
+        ("0.984:1", True), ("1.375", True), ("0.531:1.0", True), ("84736251", False), ("5551234567", False),
+        ("14.03.1952", False), ("19:52", False), ("", False),
+    ],
+)  # fmt: skip
+def test_a_pitch_ratio_is_nothing_else_written_in_digits(ratio: str, stays: bool) -> None:
+    dataset = head_slice()
+    dataset.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x27, "SH", ratio)
+    _, copy = copy_of(dataset)
+    assert private_of(copy).get((0x0043, 0x1027)) == (ratio if stays else None)
+
+
 def test_private_elements_in_sequences_follow_the_same_list() -> None:
     dataset, item = head_slice(), Dataset()
     block = item.private_block(0x0019, "GEMS_ACQU_01", create=True)
