@@ -7,6 +7,7 @@ cannot pass as a number, a date or a UID.
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
@@ -32,6 +33,8 @@ _NUMBER_OF_TEXT = {
     b"TM": re.compile(r"(?:(?:[01]\d|2[0-3])(?::?[0-5]\d(?::?(?:[0-5]\d|60)(?:\.\d{0,6})?)?)?)?\Z"),
 }
 _BINARY_BYTES = {b"US": 2, b"SS": 2, b"UL": 4, b"SL": 4, b"FL": 4, b"FD": 8, b"AT": 4}
+_LONG_NUMBERS = {b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d"}
+_SMALLEST_IDENTIFIER = 1e5
 # Without `@` and `?`, which are the last bytes of every number from 2**-15 to 2**17 in VR FD.
 _LETTERS = re.compile(rb"[A-Za-z0-9^ .,'\-=\\_/:]{5,}\0*\Z")
 UNKNOWN_TERM = "UNKNOWN"
@@ -134,7 +137,7 @@ def _kept(vr: bytes, raw: bytes, values: int, words: IdentifyingWords) -> bytes:
         # More numbers than the element may have are a place to hide text in, and so are their bytes.
         if len(raw) % size or len(raw) > values * size:
             return b""
-        return b"" if _LETTERS.match(raw) else raw
+        return b"" if _LETTERS.match(raw) or _holds_identifier(vr, raw, words) else raw
     written = _NUMBER_OF_TEXT.get(vr)
     if written is None:
         return b""
@@ -144,6 +147,15 @@ def _kept(vr: bytes, raw: bytes, values: int, words: IdentifyingWords) -> bytes:
     if any(words.number(one) for one in kept):
         return b""
     return "\\".join(kept).encode()
+
+
+def _holds_identifier(vr: bytes, raw: bytes, words: IdentifyingWords) -> bool:
+    """Whether one of the binary numbers is an identifier of six digits or more; VR US and SS hold fewer."""
+    code = _LONG_NUMBERS.get(vr)
+    if code is None or not words.numbers:
+        return False
+    numbers = struct.unpack(f"<{len(raw) // _BINARY_BYTES[vr]}{code}", raw)
+    return any(abs(one) >= _SMALLEST_IDENTIFIER and words.number(f"{one:.0f}") for one in numbers)
 
 
 def _texts(raw: bytes, values: int) -> list[str]:

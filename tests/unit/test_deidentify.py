@@ -397,6 +397,23 @@ def test_an_identifier_that_stands_in_a_number_is_emptied() -> None:
     assert copy.InstanceNumber == 1
 
 
+@pytest.mark.parametrize(
+    ("tag", "vr", "code"),
+    [
+        (0x00186018, b"UL", "I"), (0x00186020, b"SL", "i"), (0x0018602C, b"FD", "d"),
+        (0x00189073, b"FD", "d"), (0x00189352, b"FL", "f"),
+    ],
+)  # fmt: skip
+def test_an_identifier_that_stands_in_a_binary_number_is_emptied(tag: int, vr: bytes, code: str) -> None:
+    for number, stays in ((7731942, False), (7731943, True), (0, True)):
+        value = struct.pack(f"<{code}", number)
+        patient = element(0x00100020, b"LO", b"MZ07731942")
+        parts = sorted([(0x00080018, named()), (0x00100020, patient), (tag, element(tag, vr, value))])
+        copied = read_instance(deidentify_instance(read_instance(file_of(b"".join(one for _, one in parts))), CONTEXT))
+        found = copied.elements[tag]
+        assert copied.buffer[found.start : found.end] == (value if stays else b"")
+
+
 @pytest.mark.parametrize("identifier", ["00731942", "00012345", "MRN731942"])
 @pytest.mark.parametrize("written", ["{}", "+{}", "{}.0", "0{}"])
 def test_an_identifier_with_leading_zeros_is_the_same_number(identifier: str, written: str) -> None:
