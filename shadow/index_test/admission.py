@@ -293,7 +293,8 @@ def _copies(instances: Sequence[Instance], header: StudyHeader, context: Deident
 
 def _refusal(instance: Instance, header: StudyHeader) -> str | None:
     """Why an instance gets no copy: what its pixels may hold, or that they are another patient's."""
-    if decoded(instance, "PatientID") not in ("", header.identified("PatientID")):
+    # The pseudonym of a patient is the same in either case.
+    if decoded(instance, "PatientID").upper() not in ("", header.identified("PatientID").upper()):
         return "another_patient"
     return pixel_refusal(instance)
 

@@ -127,6 +127,13 @@ def test_another_patients_images_get_no_copy_and_the_study_is_that_of_its_larges
     assert len(list((tmp_path / "studies").rglob("*.dcm"))) == 8
 
 
+def test_a_patient_whose_identifier_is_written_in_another_case_is_the_same(tmp_path: Path) -> None:
+    written = as_file(head_slice(series="1", number=2, change=lambda one: setattr(one, "PatientID", "mrn84736251")))
+    admission = admit(tmp_path, [written, *head_study()[1:]])
+    assert admission.unreadable == ()
+    assert len(list((tmp_path / "studies").rglob("*.dcm"))) == 9
+
+
 def test_a_study_of_two_orders_says_so(tmp_path: Path) -> None:
     stray = as_file(head_slice(series="5", change=lambda one: setattr(one, "AccessionNumber", "R2")))
     admission = admit(tmp_path, [*head_study(), stray])
