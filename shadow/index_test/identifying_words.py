@@ -26,6 +26,7 @@ _ACCENTS = dict.fromkeys(range(0x0300, 0x0370))
 _ESCAPE = b"\x1b"
 _PATIENT_GROUP = 0x0010
 _SHORTEST_NAME = 2
+_TWO_INITIALS = 2
 _SHORTEST_IDENTIFIER = 4
 _SHORTEST_NUMBER = 6
 _NUMBERS = re.compile(rf"\d{{{_SHORTEST_NUMBER},}}")
@@ -143,7 +144,8 @@ def _parts(text: str, *, with_digits: bool) -> list[list[str]]:
 
 
 def _joined(parts: Iterable[list[str]]) -> Iterator[str]:
-    """Neighbouring parts written as one word, and an initial with a part."""
+    """Neighbouring parts written as one word, and an initial with a part; two initials alone are nobody's."""
     for name in parts:
         for one, other in pairwise(part for part in name if part):
-            yield from (one + other, other + one, one[0] + other, other[0] + one, one + other[0], other + one[0])
+            joined = (one + other, other + one, one[0] + other, other[0] + one, one + other[0], other + one[0])
+            yield from (word for word in joined if len(word) > _TWO_INITIALS)

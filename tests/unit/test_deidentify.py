@@ -287,6 +287,8 @@ def test_device_text_in_which_a_person_of_the_header_stands_is_emptied(keyword: 
         ("Yamada^Tarou=\u5c71\u7530^\u592a\u90ce", "StationName", "3ED"),
         ("Hall^Li", "StationName", "MARSHALL_OLI"),
         ("Quxley^Jo", "StationName", "CT2"),
+        ("Upton^B", "ConvolutionKernel", "UB"),
+        ("Quxley^John^A", "StationName", "CT JA"),
         ("Quxley^Jo", "DeviceSerialNumber", "773"),
     ],
 )
