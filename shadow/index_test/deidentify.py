@@ -16,7 +16,7 @@ from functools import cache
 from typing import NamedTuple
 
 import pydicom
-from pydicom.datadict import dictionary_has_tag, dictionary_keyword, dictionary_VM, dictionary_VR
+from pydicom.datadict import dictionary_has_tag, dictionary_keyword, dictionary_VM, dictionary_VR, tag_for_keyword
 
 from shadow.domain.errors import UnreadableInstance
 from shadow.domain.identifiers import Pseudonymiser
@@ -67,7 +67,8 @@ class _Rule(NamedTuple):
     values: int
 
 
-_PER_FRAME = 0x52009230  # Per-Frame Functional Groups Sequence
+_PER_FRAME = 0x52009230
+_FUNCTIONAL_GROUPS = (0x52009229, _PER_FRAME)  # Shared, Per-Frame Functional Groups Sequence
 _BINARY_VRS = frozenset({"AT", "FD", "FL", "SL", "SS", "UL", "US"})
 _UNKNOWN = _Rule(Action.REMOVE, frozenset(), 0)
 _UNBOUNDED_VALUES = 8
@@ -98,21 +99,21 @@ def _rule(tag: int) -> _Rule:
 def pixel_refusal(instance: Instance) -> str | None:
     """Why an instance gets no copy, as a stable code: its pixels may hold what no header admits. None where it may.
 
-    It has a usable name, the SOP class is one of a detector, no value of Image Type says that the image was painted,
-    Burned In Annotation (0028,0301) and Specimen Label in Image (0048,0010) say NO or nothing, no overlay lies in
-    unused bits of the pixels (retired, PS3.3-2004 C.9.2), and a compressed stream is of a kind whose comments can be
-    found.
+    It has a usable name, the SOP class is one of a detector, no value of Image Type or of a frame's Frame Type says
+    that it was painted, Burned In Annotation (0028,0301) and Specimen Label in Image (0048,0010) say NO or nothing,
+    also for single frames, no overlay lies in unused bits of the pixels (retired, PS3.3-2004 C.9.2), and a compressed
+    stream is of a kind whose comments can be found.
     Recognizable Visual Features (0028,0302) is left to the hospital: copies stay inside it.
     """
     if not names_an_instance(instance.text("SOPInstanceUID")):
         return "no_sop_instance_uid"
     if instance.text("SOPClassUID") not in IMAGE_CLASSES:
         return "sop_class_without_detector"
-    if PAINTED_IMAGE_TYPES.intersection(one.upper() for one in instance.texts("ImageType")):
+    if PAINTED_IMAGE_TYPES & _said(instance, "ImageType", "FrameType"):
         return "image_type_painted"
-    if {one.upper() for one in instance.texts("BurnedInAnnotation")} - {"NO", ""}:
+    if _said(instance, "BurnedInAnnotation") - {"NO", ""}:
         return "burned_in_annotation"
-    if {one.upper() for one in instance.texts("SpecimenLabelInImage")} - {"NO", ""}:
+    if _said(instance, "SpecimenLabelInImage") - {"NO", ""}:
         return "specimen_label_in_image"
     if any(_is_overlay_in_pixels(instance, group) for group in OVERLAY_GROUPS):
         return "overlay_in_pixels"
@@ -120,6 +121,27 @@ def pixel_refusal(instance: Instance) -> str | None:
     if pixels is not None and pixels.undefined_length and not can_clean(instance.transfer_syntax_uid):
         return "pixel_stream_unknown"
     return None
+
+
+def _said(instance: Instance, *keywords: str) -> set[str]:
+    """What the image and each of its frames say under these keywords, in upper case.
+
+    Converted frames say so in their Unassigned Converted Attributes (0020,9170) and (0020,9171).
+    """
+    tags = {tag_for_keyword(keyword) for keyword in keywords}
+    groups = (one for tag in _FUNCTIONAL_GROUPS if (one := instance.elements.get(tag)) is not None)
+    of_frames = {
+        instance.buffer[one.start : one.end]
+        for group in groups
+        for item in group.items or []
+        for macro in item
+        for attributes in macro.items or []
+        for one in attributes
+        if one.tag in tags
+    }
+    texts = [one.decode("latin-1") for one in of_frames]
+    texts += [one for keyword in keywords for one in instance.texts(keyword)]
+    return {value.strip(" \0").upper() for text in texts for value in text.split("\\")}
 
 
 def _is_overlay_in_pixels(instance: Instance, group: int) -> bool:

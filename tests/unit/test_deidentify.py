@@ -791,6 +791,30 @@ def test_what_may_have_burned_in_text_gets_no_copy(change: dict[str, object], re
     assert pixel_refusal(read_instance(as_file(head_slice(change=changed)))) == refusal
 
 
+@pytest.mark.parametrize("groups", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
+@pytest.mark.parametrize(
+    ("macro", "keyword", "value", "refusal"),
+    [
+        ("CTImageFrameTypeSequence", "FrameType", ["DERIVED", "PRIMARY", "SCREEN SAVE", "NONE"], "image_type_painted"),
+        ("CTImageFrameTypeSequence", "FrameType", ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"], None),
+        ("UnassignedPerFrameConvertedAttributesSequence", "BurnedInAnnotation", "YES", "burned_in_annotation"),
+        ("UnassignedSharedConvertedAttributesSequence", "BurnedInAnnotation", "UNKNOWN", "burned_in_annotation"),
+        ("UnassignedPerFrameConvertedAttributesSequence", "BurnedInAnnotation", "NO", None),
+    ],
+)
+def test_one_frame_that_may_have_burned_in_text_keeps_its_instance_from_being_copied(
+    groups: str, macro: str, keyword: str, value: object, refusal: str | None
+) -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2.2"
+        item, other, attributes = Dataset(), Dataset(), Dataset()
+        setattr(attributes, keyword, value)
+        setattr(item, macro, [attributes])
+        setattr(dataset, groups, [other, item])
+
+    assert pixel_refusal(read_instance(as_file(head_slice(change=change)))) == refusal
+
+
 @pytest.mark.parametrize(("with_data", "refusal"), [(False, "overlay_in_pixels"), (True, None)])
 def test_an_overlay_in_the_unused_bits_of_the_pixels_gets_no_copy(with_data: bool, refusal: str | None) -> None:
     def overlaid(dataset: Dataset) -> None:
