@@ -364,8 +364,12 @@ def explicit_little_endian(dataset: pydicom.FileDataset | pydicom.Dataset) -> by
     if not uid.is_little_endian:
         # pydicom turns every other value when it writes, but not those of OW: pixels and lookup tables.
         dataset.walk(_turn_table)
-        if bits in (16, 32) and "PixelData" in dataset:
-            dataset.PixelData = np.frombuffer(dataset.PixelData, f">u{bits // 8}").astype(f"<u{bits // 8}").tobytes()
+        if "PixelData" in dataset:
+            # Pixels of a byte lie two to a word in OW, and the word is turned.
+            turned = 16 if bits == 8 and dataset["PixelData"].VR == "OW" else bits
+            if turned in (16, 32):
+                pixels = np.frombuffer(dataset.PixelData, f">u{turned // 8}")
+                dataset.PixelData = pixels.astype(f"<u{turned // 8}").tobytes()
     if not uid.is_encapsulated:
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     written = io.BytesIO()

@@ -13,7 +13,7 @@ from head_ct import PSEUDONYMISER, ROOT, as_file, head_slice
 from pydicom.data import get_testdata_file
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 from rich.console import Console
 
 from shadow.domain.errors import UnreadableInstance
@@ -574,6 +574,20 @@ def test_other_encodings_come_out_as_explicit_little_endian_with_the_same_pixels
     assert reference
     copy = pydicom.dcmread(io.BytesIO(deidentify_instance(read_instance(Path(path).read_bytes()), CONTEXT)))
     assert np.array_equal(copy.pixel_array, pydicom.dcmread(reference).pixel_array)
+
+
+@pytest.mark.parametrize("vr", ["OB", "OW"])
+def test_pixels_of_a_byte_come_out_of_big_endian_in_their_order(vr: str) -> None:
+    pixels = np.random.default_rng(5).integers(0, 256, (32, 32), np.uint8)
+    dataset = head_slice()
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.PixelData = pixels.tobytes() if vr == "OB" else pixels.view("<u2").byteswap().tobytes()
+    dataset["PixelData"].VR = vr
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    original = as_file(dataset)
+    assert np.array_equal(pydicom.dcmread(io.BytesIO(original)).pixel_array, pixels)
+    copied = deidentify_instance(read_instance(original), CONTEXT)
+    assert np.array_equal(pydicom.dcmread(io.BytesIO(copied)).pixel_array, pixels)
 
 
 def test_a_data_set_in_memory_goes_through_the_same_engine() -> None:
