@@ -32,6 +32,7 @@ from shadow.index_test.deidentify_table import (
 )
 from shadow.index_test.deidentify_values import (
     DeidentificationContext,
+    is_text,
     mapped_uid,
     names_an_instance,
     new_value,
@@ -255,13 +256,15 @@ def _code_element(element: Element, coded: tuple[bytes, bytes] | None) -> bytes 
 
 
 def _lookup_table(instance: Instance, elements: list[Element], data: Element) -> bytes:
-    """LUT Data (0028,3006) as it is; empty where its length is not that of LUT Descriptor (0028,3002) beside it."""
+    """LUT Data (0028,3006); empty where it is text or not as long as LUT Descriptor (0028,3002) beside it says."""
     descriptor = next((one for one in elements if one.tag == 0x00283002), None)
     kept = b""
     if descriptor is not None and descriptor.end - descriptor.start == _DESCRIPTOR.size:
         count, _, bits = _DESCRIPTOR.unpack_from(instance.buffer, descriptor.start)
         if entry_bytes(count, bits, data.end - data.start) is not None:
             kept = instance.buffer[data.start : data.end]
+    if is_text(kept):
+        kept = b""
     return _encode(data.tag, data.vr, kept)
 
 

@@ -137,7 +137,7 @@ def _kept(vr: bytes, raw: bytes, values: int, words: IdentifyingWords) -> bytes:
         # More numbers than the element may have are a place to hide text in, and so are their bytes.
         if len(raw) % size or len(raw) > values * size:
             return b""
-        return b"" if _LETTERS.match(raw) or _holds_identifier(vr, raw, words) else raw
+        return b"" if is_text(raw) or _holds_identifier(vr, raw, words) else raw
     written = _NUMBER_OF_TEXT.get(vr)
     if written is None:
         return b""
@@ -147,6 +147,15 @@ def _kept(vr: bytes, raw: bytes, values: int, words: IdentifyingWords) -> bytes:
     if any(words.number(one) for one in kept):
         return b""
     return "\\".join(kept).encode()
+
+
+def is_text(raw: bytes) -> bool:
+    """Whether bytes that should be binary numbers are letters and digits throughout.
+
+    >>> is_text(b"DOE JOHN"), is_text(bytes(range(60, 68)))
+    (True, False)
+    """
+    return _LETTERS.match(raw) is not None
 
 
 def _holds_identifier(vr: bytes, raw: bytes, words: IdentifyingWords) -> bool:

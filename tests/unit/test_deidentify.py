@@ -688,6 +688,17 @@ def test_implicit_and_explicit_files_of_one_image_have_the_same_copy(implicit: b
     assert copy == reference
 
 
+@pytest.mark.parametrize("vr", [b"OW", b"US"])
+def test_text_of_the_length_of_a_lookup_table_is_none(vr: bytes) -> None:
+    for content, stays in ((b"JOHN DOE 19520314", False), (bytes(range(18)), True)):
+        table = content.ljust(18, b"\0")
+        item = element(0x00283002, b"US", struct.pack("<HHH", 9, 0, 16)) + element(0x00283006, vr, table)
+        tables = element(0x00283010, b"SQ", b"\xfe\xff\x00\xe0" + struct.pack("<L", len(item)) + item)
+        copied = deidentify_instance(read_instance(file_of(named() + tables)), CONTEXT)
+        assert (table in copied) is stays
+        assert b"JOHN" not in copied
+
+
 @pytest.mark.parametrize(
     ("text", "clean"),
     [
