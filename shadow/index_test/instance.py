@@ -17,12 +17,12 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import pydicom
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, AllTransferSyntaxes, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
@@ -50,6 +50,8 @@ EXPLICIT_SHORT_VRS = frozenset({
 })  # fmt: skip
 _BINARY = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d"}
 _UNDEFINED = 0xFFFFFFFF
+_LONGEST_SHORT = 0xFFFE
+"""Bytes of a value whose VR has a length of 16 bits."""
 _CURVES = range(0x5000, 0x5100)
 _FIRST_CREATOR, _LAST_CREATOR, _FIRST_PRIVATE_ELEMENT = 0x0010, 0x00FF, 0x1000
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -237,6 +239,8 @@ def _read_elements(
             length = _LONG.unpack_from(buffer, position + 8)[0]
         else:
             raise _Malformed
+        if vr == b"UN" and length <= _LONGEST_SHORT:
+            vr = _vr_of_unknown(tag)
         items: list[list[Element]] | None = None
         left.spend(1)
         if vr == b"SQ":
@@ -254,6 +258,13 @@ def _read_elements(
     if delimited or (depth > 0 and position != end):
         raise _Malformed
     return elements, position
+
+
+@lru_cache(maxsize=4096)
+def _vr_of_unknown(tag: int) -> bytes:
+    """The standard's VR of an element that came as UN (PS3.5 6.2.2); UN where it has several, or is a sequence."""
+    vr = dictionary_VR(tag).encode() if dictionary_has_tag(tag) else b"UN"
+    return vr if vr in EXPLICIT_SHORT_VRS else b"UN"
 
 
 def _read_items(

@@ -474,6 +474,27 @@ def test_dates_move_by_whole_weeks_and_times_stay() -> None:
     assert copy.LongitudinalTemporalInformationModified == "MODIFIED"
 
 
+def test_an_element_of_the_standard_that_came_as_unknown_is_what_the_standard_says() -> None:
+    came = {
+        0x00081010: b"CT QUXLEY", 0x00081090: b"Somatom ", 0x00100010: b"Quxley^Jo ", 0x00180050: b"5.0 ",
+        0x00180060: b"120 ", 0x00181210: b"H30s", 0x00280030: b"0.5\\0.5 ", 0x00280010: struct.pack("<H", 512),
+        0x00280120: struct.pack("<h", -2000), 0x00204000: b"Quxley",
+    }  # fmt: skip
+    body = b"".join(element(tag, b"UN", value) for tag, value in sorted(came.items()))
+    copied = deidentify_instance(read_instance(file_of(named() + body)), CONTEXT)
+    copy = pydicom.dcmread(io.BytesIO(copied))
+    assert (copy.KVP, copy.ConvolutionKernel, copy.SliceThickness, copy.Rows) == (120, "H30s", 5, 512)
+    assert (copy.ManufacturerModelName, copy.PixelSpacing) == ("Somatom", [0.5, 0.5])
+    assert (copy.PatientName, copy.StationName) == ("", "")
+    assert b"QUXLEY" not in copied.upper()
+
+
+def test_an_unknown_element_too_long_for_the_standards_vr_is_removed() -> None:
+    long = element(0x00281050, b"UN", b"\\".join([b"123456789012345"] * 4200))
+    copied = read_instance(deidentify_instance(read_instance(file_of(named() + long)), CONTEXT))
+    assert copied.raw("WindowCenter") is None
+
+
 def test_uids_are_mapped_alike_in_every_instance_and_registered_ones_stay() -> None:
     _, first = copy_of(head_slice(number=1))
     content, second = copy_of(head_slice(number=2))
