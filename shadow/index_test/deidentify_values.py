@@ -36,7 +36,7 @@ _BINARY_BYTES = {b"US": 2, b"SS": 2, b"UL": 4, b"SL": 4, b"FL": 4, b"FD": 8, b"A
 _LONG_NUMBERS = {b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d"}
 _SMALLEST_IDENTIFIER = 1e5
 # Without `@` and `?`, which are the last bytes of every number from 2**-15 to 2**17 in VR FD.
-_LETTERS = re.compile(rb"[A-Za-z0-9^ .,'\-=\\_/:]{5,}\0*\Z")
+_LETTERS = re.compile(rb"[A-Za-z0-9^ .,'\-=\\_/:()+]{5,}\0*\Z")
 UNKNOWN_TERM = "UNKNOWN"
 _TEXT_MAXIMUM = {b"SH": 16, b"LO": 64, b"ST": 64, b"UC": 64, b"CS": 16}
 _UID_VALUE = re.compile(r"[0-9.]{1,64}\Z")

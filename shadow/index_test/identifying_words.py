@@ -29,6 +29,7 @@ _SHORTEST_NAME = 2
 _TWO_INITIALS = 2
 _SHORTEST_IDENTIFIER = 4
 _SHORTEST_NUMBER = 6
+_WHOLE = re.compile(r"[+-]?([0-9]*)")
 _NUMBERS = re.compile(rf"\d{{{_SHORTEST_NUMBER},}}")
 _SHORTEST_WITHIN = 5
 _HARMLESS = WORDS | DEVICE_WORDS
@@ -65,8 +66,13 @@ class IdentifyingWords:
         return any(word in self.names for word in words) or any(one in joined for one in self.within)
 
     def number(self, text: str) -> bool:
-        """Whether a number in text (DS, IS) is an identifier of this header."""
-        whole = text.lstrip("+-").partition(".")[0]
+        """Whether a number in text (DS, IS) is an identifier of this header, by the digits that it begins with.
+
+        >>> IdentifyingWords(numbers=frozenset({"7731942"})).number("+07731942.0E+00")
+        True
+        """
+        found = _WHOLE.match(text)
+        whole = found[1] if found else ""
         return bool(self.numbers) and not self.numbers.isdisjoint((whole, whole.lstrip("0")))
 
 

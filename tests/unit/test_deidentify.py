@@ -190,6 +190,8 @@ def test_text_behind_a_terminator_and_behind_the_pixels_is_not_copied() -> None:
         (0x00080060, b"CS", b"DOE"),
         (0x00180022, b"CS", b"HELICAL DOE"),
         (0x00189307, b"FD", b"JOHN DOE"),
+        (0x00189307, b"FD", b"+7731942"),
+        (0x00189307, b"FD", b"(555)123"),
         (0x00283006, b"OW", b"JOHN DOE"),
         (0x00283006, b"US", b"JOHN DOE 1952"),
         (0x00280010, b"US", b"JOHN DOE" * 40),
@@ -417,11 +419,11 @@ def test_an_identifier_that_stands_in_a_binary_number_is_emptied(tag: int, vr: b
 
 
 @pytest.mark.parametrize("identifier", ["00731942", "00012345", "MRN731942"])
-@pytest.mark.parametrize("written", ["{}", "+{}", "{}.0", "0{}"])
+@pytest.mark.parametrize("written", ["{}", "+{}", "{}.0", "0{}", "{}E0", "{}.0e+00"])
 def test_an_identifier_with_leading_zeros_is_the_same_number(identifier: str, written: str) -> None:
     digits = identifier.removeprefix("MRN")
     parts = [named(), element(0x00100020, b"LO", identifier.encode())]
-    parts.append(element(0x00200012, b"IS", written.format(digits).replace(".0", "").encode()))
+    parts.append(element(0x00200012, b"IS", re.sub(r"\.0|[eE].*", "", written.format(digits)).encode()))
     parts.append(element(0x00281050, b"DS", written.format(digits).encode()))
     copied = deidentify_instance(read_instance(file_of(b"".join(parts))), CONTEXT)
     assert digits.encode() not in copied
