@@ -30,6 +30,7 @@ _TWO_INITIALS = 2
 _SHORTEST_IDENTIFIER = 4
 _SHORTEST_NUMBER = 6
 _WHOLE = re.compile(r"[+-]?([0-9]*)")
+_DATE = re.compile(r"((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])\Z", re.ASCII)
 _NUMBERS = re.compile(rf"\d{{{_SHORTEST_NUMBER},}}")
 _SHORTEST_WITHIN = 5
 _HARMLESS = WORDS | DEVICE_WORDS
@@ -97,6 +98,7 @@ def identifying_words(instance: Instance) -> IdentifyingWords:
         else:
             identifiers.update(one.strip(" \0") for one in raw.decode("latin-1").upper().split("\\"))
     joined = {"".join(_SEPARATORS.split(one)) for one in identifiers}
+    joined |= {written for one in joined for written in _otherwise(one)}
     joined = {one for one in joined if len(one) >= _SHORTEST_IDENTIFIER}
     runs = {run for one in identifiers | joined for run in _NUMBERS.findall(one)}
     numbers = runs | {run.lstrip("0") for run in runs if len(run.lstrip("0")) >= _SHORTEST_WITHIN}
@@ -147,6 +149,16 @@ def _parts(text: str, *, with_digits: bool) -> list[list[str]]:
         [part for part in _SEPARATORS.split(name) if part.isascii() and (with_digits or part.isalpha())]
         for name in re.split(r"[\\=]", text)
     ]
+
+
+def _otherwise(date: str) -> tuple[str, ...]:
+    """A date (DA) with the day first, and with the month first; nothing of what is none.
+
+    >>> _otherwise("19520314"), _otherwise("MZ773194")
+    (('14031952', '03141952'), ())
+    """
+    found = _DATE.match(date)
+    return (found[3] + found[2] + found[1], found[2] + found[3] + found[1]) if found else ()
 
 
 def _joined(parts: Iterable[list[str]]) -> Iterator[str]:

@@ -265,7 +265,7 @@ def planted_patient(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     "text",
     ["CT QUXLEY", "ct_brzin", "QuxleyBrzin", "joquxley", "MZ7731942", "X7731942", "jbrzin", "Wintersley's", "R00055123",
-     "CT S773", "19520314"],
+     "CT S773", "19520314", "CT 14.03.1952", "03/14/1952"],
 )  # fmt: skip
 def test_device_text_in_which_a_person_of_the_header_stands_is_emptied(keyword: str, text: str) -> None:
     def change(dataset: Dataset) -> None:
