@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import StrEnum
 from types import MappingProxyType
 
-VERSION = "3"
+VERSION = "4"
 
 
 class Action(StrEnum):
@@ -167,7 +167,18 @@ what is text, and without what names a person or a place. Each is kept only wher
 demands; a pitch ratio (SH) only where it is written as one, `0.984:1`."""
 
 PAINTED_IMAGE_TYPES = frozenset(
-    {"SECONDARY", "SCREEN SAVE", "DOSE", "PROTOCOL", "LABEL", "OVERVIEW", "PRESENTATION STATE", "CT_SOM5 PROT"}
+    {
+        "SECONDARY",
+        "SCREEN SAVE",
+        "DOSE",
+        "PROTOCOL",
+        "LABEL",
+        "OVERVIEW",
+        "PRESENTATION STATE",
+        "CT_SOM5 PROT",
+        "CT_SOM7 PROT",
+        "CT_SOM8 PROT",
+    }
 )
 """Values of Image Type (0008,0008) of pixels that may show text; LABEL and OVERVIEW of a slide show its sticker."""
 
@@ -233,9 +244,10 @@ IDENTIFIER_KEYWORDS = (
     "PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "StudyID", "AdmissionID",
     "ServiceEpisodeID", "MedicalRecordLocator", "RequestedProcedureID", "ScheduledProcedureStepID",
     "PerformedProcedureStepID", "PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest",
-    "PatientTelephoneNumbers",
+    "PatientTelephoneNumbers", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate",
 )  # fmt: skip
-"""Identifiers that are looked for, beside all names of people, in what is kept of device text and of numbers."""
+"""Identifiers, and dates that would tell the shift, which are looked for, beside all names of people, in what is kept
+of device text and of numbers."""
 
 DEVICE_WORDS = frozenset(
     """
@@ -248,9 +260,11 @@ DEVICE_WORDS = frozenset(
     MAGNETOM AVANTO AERA SKYRA PRISMA VIDA LUMINA SOLA ALTEA ESPREE VERIO TRIO SYMPHONY INGENIA ACHIEVA AMBITION
     SIGNA PREMIER ARCHITECT ARTIST VOYAGER PIONEER
     DETAIL SHARP ULTRA PLUS SYNGO STATION ROOM
+    CA CB CC CD EA EB EC UA UB UC UD UE YA YB YC YD YE
     """.split()
 )
-"""Words of devices that are also names of people: a patient called Philip must not cost a scanner its maker."""
+"""Words of devices, kernels among them, that are also names of people: a patient called Philip must not cost a scanner
+its maker, nor one called Ya its kernel."""
 
 FIRST_YEAR, LAST_YEAR = 1900, 2199
 """Dates before and after are no dates of an examination."""

@@ -290,6 +290,7 @@ def test_device_text_in_which_a_person_of_the_header_stands_is_emptied(keyword: 
         ("Hall^Li", "StationName", "MARSHALL_OLI"),
         ("Quxley^Jo", "StationName", "CT2"),
         ("Upton^B", "ConvolutionKernel", "UB"),
+        ("Li^Ya", "ConvolutionKernel", "YA"),
         ("Quxley^John^A", "StationName", "CT JA"),
         ("Quxley^Jo", "DeviceSerialNumber", "773"),
     ],
@@ -497,6 +498,18 @@ def test_an_unknown_element_too_long_for_the_standards_vr_is_removed() -> None:
     assert copied.raw("WindowCenter") is None
 
 
+@pytest.mark.parametrize("keyword", ["StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"])
+def test_a_date_of_the_study_that_stands_in_a_number_is_emptied(keyword: str) -> None:
+    def change(dataset: Dataset) -> None:
+        setattr(dataset, keyword, "20240229")
+        dataset.SeriesNumber, dataset.AcquisitionNumber, dataset.DeviceSerialNumber = "20240229", "3", "CT 29.02.2024"
+
+    content, copy = copy_of(head_slice(change=change))
+    assert b"20240229" not in content
+    assert (copy.SeriesNumber, copy.AcquisitionNumber, copy.DeviceSerialNumber) == (None, 3, "")
+    assert copy[keyword].value == "20231221"
+
+
 def test_uids_are_mapped_alike_in_every_instance_and_registered_ones_stay() -> None:
     _, first = copy_of(head_slice(number=1))
     content, second = copy_of(head_slice(number=2))
@@ -697,7 +710,7 @@ def test_the_table_changes_only_with_its_version() -> None:
         sorted(deidentify_table.PAINTED_IMAGE_TYPES),
     ))  # fmt: skip
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-    assert (deidentify_table.VERSION, digest) == ("3", "f84e5f18955fa578")
+    assert (deidentify_table.VERSION, digest) == ("4", "eab2ed6b66508197")
 
 
 @pytest.mark.parametrize("implicit", [True, False])
@@ -822,6 +835,7 @@ def test_private_elements_in_sequences_follow_the_same_list() -> None:
         ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "image_type_painted"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LABEL", "NONE"]}, "image_type_painted"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "OTHER", "CT_SOM5 PROT"]}, "image_type_painted"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "OTHER", "CT_SOM7 PROT"]}, "image_type_painted"),
         ({"BurnedInAnnotation": "YES"}, "burned_in_annotation"),
         ({"BurnedInAnnotation": "UNKNOWN"}, "burned_in_annotation"),
         ({"BurnedInAnnotation": ["NO", "YES"]}, "burned_in_annotation"),
