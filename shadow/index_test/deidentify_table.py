@@ -64,15 +64,20 @@ ConvolutionKernel FilterType
 """
 
 _TERMS = """
-ImageType FrameType Modality PhotometricInterpretation PatientPosition PatientSex PatientSexNeutered
+Modality PhotometricInterpretation PatientPosition PatientSex PatientSexNeutered
 ScanOptions RotationDirection ExposureModulationType AcquisitionType
-ReconstructionAlgorithm ConversionType PresentationIntentType Laterality ImageLaterality
+ReconstructionAlgorithm ConversionType PresentationIntentType
 PixelSpacingCalibrationType
 LossyImageCompression LossyImageCompressionMethod BurnedInAnnotation RecognizableVisualFeatures
 QualityControlImage CollimatorShape
 PatientOrientation ViewPosition FieldOfViewHorizontalFlip
-DimensionOrganizationType SpecimenLabelInImage
+SpecimenLabelInImage
 AnatomicalOrientationType VolumetricProperties VolumeBasedCalculationTechnique PixelPresentation
+"""
+
+_MEANINGS = """
+RescaleType VOILUTFunction PresentationLUTShape ImageType FrameType DimensionOrganizationType
+Laterality ImageLaterality
 """
 
 _CLEANED = """
@@ -118,7 +123,7 @@ DeidentificationMethod DeidentificationMethodCodeSequence PatientIdentityRemoved
 BY_KEYWORD: MappingProxyType[str, Action] = MappingProxyType(
     dict.fromkeys(_DEVICE.split(), Action.DEVICE)
     | dict.fromkeys(_TERMS.split(), Action.TERM)
-    | dict.fromkeys(("RescaleType", "VOILUTFunction", "PresentationLUTShape"), Action.MEANING)
+    | dict.fromkeys(_MEANINGS.split(), Action.MEANING)
     | dict.fromkeys(_CLEANED.split(), Action.CLEAN)
     | dict.fromkeys(_EMPTIED.split(), Action.EMPTY)
     | dict.fromkeys(_REMOVED.split(), Action.REMOVE)
@@ -217,7 +222,7 @@ TERMS = frozenset(
     ORIGINAL DERIVED PRIMARY SECONDARY MIXED OTHER NONE YES NO BOTH
     AXIAL SAGITTAL CORONAL OBLIQUE LOCALIZER SCOUT TOPOGRAM SURVIEW SCANOSCOPE REFORMATTED RESAMPLED RECON
     CT SOM5 SOM7 SOM8 SPI SEQ TOP STD DUAL ENERGY MONO MONOENERGETIC VIRTUAL NONCONTRAST IODINE MATERIAL WATER FAT
-    VOLUME MPR MIP MINIP IP MAX MIN MEAN AVERAGE SUM STDDEV VRT RENDER SURFACE CURVED PARALLEL RADIAL
+    VOLUME RENDERING MPR MIP MINIP IP MAX MIN MEAN AVERAGE SUM STDDEV VRT RENDER SURFACE CURVED PARALLEL RADIAL
     THIN THICK FILTERED FILTER NORM NORMAL DIS2D DIS3D ND MOCO DFC FIL SUB SUBTRACTION ADDITION DIVISION MULTIPLICATION
     MAGNITUDE PHASE MAP REAL IMAGINARY FFE SE IR GR EP RM T1 T2 RHO STAR DIFFUSION ADC TRACE TRACEW FA B0 PERFUSION
     CBF CBV MTT TTP TMAX ANGIO TOF FLOW ENCODED VELOCITY IN OUT OPP DIXON PROJECTION IMAGE CSA CSAPARALLEL EPI CINE

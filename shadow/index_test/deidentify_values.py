@@ -93,12 +93,12 @@ def new_value(action: Action, vr: bytes, raw: bytes, values: int, context: Deide
         return b""
     if action is Action.KEEP:
         return _kept(vr, raw, values, context.words)
-    if action is Action.MEANING:
-        return "\\".join(_term(one) or UNKNOWN_TERM for one in _texts(raw, values) if one).encode()
-    if action in (Action.TERM, Action.DEVICE):
+    if action in (Action.TERM, Action.MEANING, Action.DEVICE):
         maximum = _TEXT_MAXIMUM.get(vr, 0)
         parts = [one[:maximum].strip() for one in _texts(raw, values)]
-        kept = [_term(one) if action is Action.TERM else device_text(one, context.words) for one in parts]
+        kept = [device_text(one, context.words) if action is Action.DEVICE else _term(one) for one in parts]
+        if action is Action.MEANING:
+            kept = [new or (UNKNOWN_TERM if old else "") for old, new in zip(parts, kept, strict=True)]
         return "\\".join(kept).rstrip("\\").encode()
     if action is Action.PATIENT:
         return (context.patient_key or "").encode()

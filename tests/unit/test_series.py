@@ -1,10 +1,12 @@
 from dataclasses import replace
 
 import pytest
-from head_ct import ROOT, RULES, as_file, head_slice
+from head_ct import PSEUDONYMISER, ROOT, RULES, as_file, head_slice
 from pydicom.dataset import Dataset
 
 from shadow.domain.errors import NotEvaluable
+from shadow.index_test.deidentify import deidentify_instance
+from shadow.index_test.deidentify_values import DeidentificationContext
 from shadow.index_test.instance import Instance, read_instance
 from shadow.index_test.series import ChosenSeries, Verdict, choose_series
 
@@ -131,3 +133,26 @@ def test_a_verdict_in_words_names_its_reason() -> None:
         f"{ROOT}.1.2 chosen number=2 images=8 thickness=5 kernel=H30s",
         f"{ROOT}.1.3 too_few_slices number=3 images=2 thickness=5 kernel=H30s",
     ]
+
+
+@pytest.mark.parametrize(
+    "image_type",
+    [
+        ("ORIGINAL", "PRIMARY", "VOLUME RENDERING"),
+        ("ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"),
+        ("ORIGINAL", "RESTORED"),
+        ("RESTORED", "PRIMARY"),
+        ("RESTORED",),
+        ("ORIGINAL", "PRIMARY", "RESTORED"),
+        ("ORIGINAL", "PRIMARY", "RESTORED", "MPR"),
+    ],
+)
+def test_a_copy_is_judged_like_its_original_whatever_words_its_image_type_has(image_type: tuple[str, ...]) -> None:
+    context = DeidentificationContext(PSEUDONYMISER, "P", "A", -7)
+    originals = [*series("2"), *series("3", image_type=image_type)]
+    copies = [read_instance(deidentify_instance(one, context)) for one in originals]
+    judged, judged_copies = (
+        [one.verdict for one in sorted(choose_series(instances, RULES).verdicts, key=lambda one: one.series_number)]
+        for instances in (originals, copies)
+    )
+    assert judged_copies == judged
