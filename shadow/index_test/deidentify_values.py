@@ -40,6 +40,9 @@ _LETTERS = re.compile(rb"[A-Za-z0-9^ .,'\-=\\_/:()+]{5,}\0*\Z")
 UNKNOWN_TERM = "UNKNOWN"
 _TEXT_MAXIMUM = {b"SH": 16, b"LO": 64, b"ST": 64, b"UC": 64, b"CS": 16}
 _UID_VALUE = re.compile(r"[0-9.]{1,64}\Z")
+# What is longer than the standard allows still tells one series from another.
+_LONG_UID_VALUE = re.compile(r"[0-9.]{1,256}\Z")
+_PADDING = " \0\r\n\t"
 _STRICT_UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\Z")
 _DAY = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})\Z")
 _UTC_OFFSET = r"[+-](?:0\d|1[0-4])(?:00|15|30|45)"
@@ -105,7 +108,7 @@ def new_value(action: Action, vr: bytes, raw: bytes, values: int, context: Deide
     if action is Action.ACCESSION:
         # SH holds 16 characters (PS3.5 6.2): the pseudonym's first 16 stand in the copy.
         return (context.accession_key or "")[:16].encode()
-    text = raw.decode("latin-1").strip(" \0")
+    text = raw.decode("latin-1").strip(_PADDING)
     if action is Action.CLEAN:
         cleaned = clean_description(text, maximum=_TEXT_MAXIMUM.get(vr, 16)).split(" ")
         return " ".join(word for word in cleaned if word not in context.words.parts).encode()
@@ -113,7 +116,7 @@ def new_value(action: Action, vr: bytes, raw: bytes, values: int, context: Deide
         return _age(text)
     if action is Action.OFFSET:
         return text.encode() if _OFFSET.match(text) else b""
-    parts = [one.strip(" \0") for one in text.split("\\")[:values]]
+    parts = [one.strip(_PADDING) for one in text.split("\\")[:values]]
     if action is Action.REMAP:
         return "\\".join(mapped_uid(one, context.pseudonymiser) for one in parts).encode()
     return "\\".join(_shifted(one, context.date_shift_days) for one in parts).encode()
@@ -214,7 +217,7 @@ def _age(text: str) -> bytes:
 
 def mapped_uid(text: str, pseudonymiser: Pseudonymiser) -> str:
     """A UID in the 2.25 arc; one that the standard registers stays; what is no UID becomes empty."""
-    if not _UID_VALUE.match(text):
+    if not _LONG_UID_VALUE.match(text):
         return ""
     if not text.startswith(_STANDARD_ARC):
         return pseudonymiser.uid(text)

@@ -559,6 +559,13 @@ def test_uids_that_grow_beyond_what_an_element_holds_are_left_out(keyword: str, 
     assert read_instance(copied).texts(keyword) == (PSEUDONYMISER.uid("1.2.3"),) * kept
 
 
+@pytest.mark.parametrize("uid", ["1.2.3" + ".4567" * 13, "1.2.3\r\n", "1.2.3 \t"])
+def test_a_uid_that_is_too_long_or_oddly_padded_is_mapped_and_not_lost(uid: str) -> None:
+    series = element(0x0020000E, b"UI", uid.encode() + b"\0" * (len(uid) % 2))
+    copied = read_instance(deidentify_instance(read_instance(file_of(named() + series)), CONTEXT))
+    assert copied.text("SeriesInstanceUID") == PSEUDONYMISER.uid(uid.strip())
+
+
 def test_a_uid_that_only_pretends_to_be_the_standards_is_mapped() -> None:
     _, copy = copy_of(head_slice(change=lambda one: setattr(one, "FrameOfReferenceUID", "1.2.840.10008.84736251")))
     assert copy.FrameOfReferenceUID.startswith("2.25.")
