@@ -28,11 +28,11 @@ _JPEG_MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 _JPEG_APPLICATION_DATA = ((0xE0, b"JFIF\0", 14), (0xEE, b"Adobe", 12), (0xE8, b"mrfx", 5))
 """Application segments that tell a decoder the colours: marker, how it begins, and how many bytes of it are read."""
 
-# ISO/IEC 15444-1 table A.2, 15444-15 for CAP and CPF.
+# ISO/IEC 15444-1 table A.2, 15444-15 for CAP. What is not named helps a decoder to jump, and no more.
 _J2K_START, _J2K_TILE, _J2K_DATA, _J2K_END = b"\xff\x4f\xff\x51", 0x90, 0x93, 0xD9
-_J2K_NEEDED = frozenset({
-    0x50, 0x51, 0x52, 0x53, 0x55, 0x57, 0x58, 0x59, 0x5C, 0x5D, 0x5E, 0x5F, 0x60, 0x61, 0x63, _J2K_TILE,
-})  # fmt: skip
+_J2K_NEEDED = frozenset({0x51, 0x52, 0x53, 0x5C, 0x5D, 0x5E, 0x5F, 0x60, 0x61, _J2K_TILE})
+_J2K_COMMENT, _J2K_CAPABILITIES, _J2K_HIGH_THROUGHPUT = 0x64, 0x50, b"\x00\x02\x00\x00"
+_J2K_CAPABILITIES_BYTES = 6
 _J2K_TILE_BYTES = 12
 
 _RLE_HEADER_BYTES, _RLE_SEGMENTS = 64, 15
@@ -179,10 +179,20 @@ def _jpeg_2000(stream: bytes, images: int) -> bytes:
             if tile_end > end:
                 break
         elif marker not in _J2K_NEEDED:
-            kept[position + 4 : after] = bytes(after - position - 4)
+            _blank_segment(kept, position, after)
         position = after
     position = max(0, min(position, end))
     return bytes(kept[:position]) + bytes(end - position)
+
+
+def _blank_segment(kept: bytearray, start: int, end: int) -> None:
+    """A segment that no decoder needs becomes an empty comment; of the capabilities the high throughput stays."""
+    content = start + 4
+    if kept[start + 1] == _J2K_CAPABILITIES and kept[content : content + 4] == _J2K_HIGH_THROUGHPUT:
+        content = min(content + _J2K_CAPABILITIES_BYTES, end)
+    else:
+        kept[start + 1] = _J2K_COMMENT
+    kept[content:end] = bytes(end - content)
 
 
 def _after_image(kept: bytearray, position: int, images: int) -> tuple[int, int]:

@@ -108,6 +108,12 @@ def planted(syntax: str) -> dict[str, bytes]:
         struct.pack_into(">L", in_tile, tile + 6, length + len(comment))
         found["comment"] = encapsulate([whole[:size_end] + comment + whole[size_end:]])
         found["comment in a tile"] = encapsulate([bytes(in_tile)])
+        for marker in (0x50, 0x55, 0x57, 0x59):
+            found[f"segment {marker:02X}"] = encapsulate([whole[:tile] + segment(marker, PLANTED) + whole[tile:]])
+        lengths = segment(0x58, b"\0" + PLANTED)
+        in_tile = bytearray(whole[: tile + 12] + lengths + whole[tile + 12 :])
+        struct.pack_into(">L", in_tile, tile + 6, length + len(lengths))
+        found["packet lengths in a tile"] = encapsulate([bytes(in_tile)])
         found["boxes around it"] = encapsulate([
             b"\0\0\0\x0cjP  \r\n\x87\n" + struct.pack(">L", 8 + len(PLANTED)) + b"xml " + PLANTED
             + struct.pack(">L", 8 + len(whole)) + b"jp2c" + whole
