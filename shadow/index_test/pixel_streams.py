@@ -4,7 +4,8 @@ The encapsulated form is that of PS3.5 annex A.4. Nothing is decoded and no frag
 image does not need is overwritten with zeros where it stands, so a decoder reads the same pixels. A stream that is
 not what its transfer syntax says is overwritten from there on; its image is then unreadable, and counted as such.
 
-Bytes that an encoder puts into the coded data themselves are pixels as far as anyone can tell without decoding.
+Bytes that an encoder puts into the coded data themselves, or into tables, are pixels as far as anyone can tell without
+decoding.
 """
 
 from __future__ import annotations
@@ -23,7 +24,15 @@ _BIG_SHORT, _BIG_LONG = struct.Struct(">H"), struct.Struct(">L")
 # ISO/IEC 10918-1 table B.1, ISO/IEC 14495-1 table C.1.
 _JPEG_START, _JPEG_END, _JPEG_SCAN = 0xD8, 0xD9, 0xDA
 _JPEG_WITHOUT_LENGTH = frozenset({0x01, _JPEG_START, *range(0xD0, 0xD8)})
-_JPEG_NEEDED = frozenset({*range(0xC0, 0xD0), _JPEG_SCAN, 0xDB, 0xDC, 0xDD, 0xDE, 0xDF, 0xF7, 0xF8})
+_JPEG_FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+_JPEG_COMPONENTS = 5
+"""Where a frame header's content says how many components it has."""
+_JPEG_PARAMETERS, _JPEG_COMMENT = 0xF8, 0xFE
+_JPEG_NEEDED = _JPEG_FRAMES | {0xC4, _JPEG_SCAN, 0xDB, 0xDC, 0xDD, _JPEG_PARAMETERS}
+_JPEG_LENGTHS = MappingProxyType({0xDC: 4, 0xDD: 4, _JPEG_PARAMETERS: 11})
+"""The most bytes that are read of a segment's content: number of lines, restart interval, JPEG-LS presets."""
+_JPEG_PARAMETERS_READ = (b"\1", b"\4")
+"""JPEG-LS presets that an image may need: coding parameters and large sizes. A palette is the data set's own."""
 _JPEG_MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 _JPEG_APPLICATION_DATA = ((0xE0, b"JFIF\0", 14), (0xEE, b"Adobe", 12), (0xE8, b"mrfx", 5))
 """Application segments that tell a decoder the colours: marker, how it begins, and how many bytes of it are read."""
@@ -132,13 +141,28 @@ def _jpeg(stream: bytes, images: int) -> bytes:
             after = position + 2 + _BIG_SHORT.unpack_from(kept, position + 2)[0] if segment <= end else end + 1
             if after > end or after < segment:
                 break
-            if marker not in _JPEG_NEEDED:
+            if marker in _JPEG_NEEDED:
+                _blank_slack(kept, marker, segment, after)
+            else:
                 _blank_application_data(kept, marker, segment, after)
             if marker == _JPEG_SCAN:
                 found = _JPEG_MARKER.search(kept, after)
                 after = found.start() if found else end
             position = after
     return bytes(kept[:position]) + bytes(end - position)
+
+
+def _blank_slack(kept: bytearray, marker: int, start: int, end: int) -> None:
+    """What lies in a segment behind its own content is blank; presets that no image needs become a comment."""
+    used = _JPEG_LENGTHS.get(marker, end - start)
+    if marker in _JPEG_FRAMES and end - start > _JPEG_COMPONENTS:
+        used = _JPEG_COMPONENTS + 1 + 3 * kept[start + _JPEG_COMPONENTS]
+    elif marker == _JPEG_SCAN and end > start:
+        used = 4 + 2 * kept[start]
+    elif marker == _JPEG_PARAMETERS and kept[start : start + 1] not in _JPEG_PARAMETERS_READ:
+        kept[start - 3], used = _JPEG_COMMENT, 0
+    used = min(used, end - start)
+    kept[start + used : end] = bytes(end - start - used)
 
 
 def _blank_application_data(kept: bytearray, marker: int, start: int, end: int) -> None:

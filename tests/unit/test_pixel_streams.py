@@ -82,6 +82,16 @@ def segment(marker: int, content: bytes) -> bytes:
     return bytes((0xFF, marker)) + struct.pack(">H", len(content) + 2) + content
 
 
+def lengthened(whole: bytes, marker: int, content: bytes) -> bytes:
+    """The stream with text behind a segment's own content; a segment that it has not is put before the scan."""
+    start = whole.find(bytes((0xFF, marker)))
+    if start < 0:
+        start = whole.find(b"\xff\xda")
+        return whole[:start] + segment(marker, content + PLANTED) + whole[start:]
+    end = start + 2 + struct.unpack_from(">H", whole, start + 2)[0]
+    return whole[:start] + segment(marker, whole[start + 4 : end] + PLANTED) + whole[end:]
+
+
 def planted(syntax: str) -> dict[str, bytes]:
     """Pixel data with text in every place where the standard leaves room for it."""
     whole = stream(syntax)
@@ -96,6 +106,12 @@ def planted(syntax: str) -> dict[str, bytes]:
         for marker in (0xFE, 0xE0, 0xE1, 0xE8, 0xEE, 0xEF):
             begin = {0xE0: b"JFIF\0\1\1\0\0\1\0\1\0\0", 0xEE: b"Adobe" + bytes(7)}.get(marker, b"")
             found[f"segment {marker:02X}"] = encapsulate([whole[:2] + segment(marker, begin + PLANTED) + whole[2:]])
+        if syntax == JPEGBaseline8Bit:
+            found["segment CC"] = encapsulate([whole[:2] + segment(0xCC, PLANTED) + whole[2:]])
+            found["behind a number of lines"] = encapsulate([lengthened(whole, 0xDC, b"\0\x20")])
+        else:
+            found["segment F8"] = encapsulate([whole[:2] + segment(0xF8, b"\2" + PLANTED) + whole[2:]])
+            found["behind a frame's header"] = encapsulate([lengthened(whole, 0xF7, b"")])
         scan = whole.find(b"\xff\xda")
         found["segment before the scan"] = encapsulate([whole[:scan] + segment(0xFE, PLANTED) + whole[scan:]])
         found["segment after the scan"] = encapsulate([whole.rstrip(b"\0")[:-2] + segment(0xFE, PLANTED) + b"\xff\xd9"])
