@@ -119,7 +119,7 @@ def admit_study(
         closed=_closed(manifest, site, header, pseudonyms),
         excluded=None if refusal is None else _excluded(manifest, refusal),
         unreadable=unreadable
-        + _ambiguous(manifest, header)
+        + _ambiguous(manifest, header, site)
         + (_uncopied(manifest, instances, header) if ready else ()),
         identities=_identities(manifest, header, pseudonyms),
         ready=ready,
@@ -314,12 +314,14 @@ def _uncopied(manifest: StudyManifest, instances: Sequence[Instance], header: St
     )
 
 
-def _ambiguous(manifest: StudyManifest, header: StudyHeader) -> tuple[Audited, ...]:
+def _ambiguous(manifest: StudyManifest, header: StudyHeader, site: Site | None) -> tuple[Audited, ...]:
     """An entry for a study that names more than one order: its report is looked for under the first."""
-    if header.accession_numbers < 2:
+    written = header.accession_numbers
+    orders = {normalise_accession_number(site.accession_rule, one) for one in written} if site else written
+    if len(orders) < 2:
         return ()
     identifier = f"accessions:{manifest.study_key}:r{manifest.revision}"
-    detail = f"accession_numbers={header.accession_numbers}"
+    detail = f"accession_numbers={len(orders)}"
     return (Audited(identifier, ACTOR, "several_accession_numbers", manifest.study_key, detail),)
 
 

@@ -46,7 +46,7 @@ class StudyHeader:
         station_name, manufacturer, ...: of the largest series that is not a localizer.
         acquired_at: the earliest acquisition within a day of the largest series, UTC: an old image that was sent along
             does not move a study out of the trial's window.
-        accession_numbers: how many different ones the images give; a document may come from elsewhere.
+        accession_numbers: those that the images give, as they are written; a document may come from elsewhere.
         patient_age_years: Patient's Age (0010,1010), else from the birth date; not capped.
     """
 
@@ -63,7 +63,7 @@ class StudyHeader:
     patient_age_years: int | None
     patient_sex: str | None
     software_versions: str | None
-    accession_numbers: int = 1
+    accession_numbers: frozenset[str] = frozenset()
 
     def identified(self, keyword: str) -> str:
         """One of the identity's values; empty where the study has none."""
@@ -120,9 +120,9 @@ def _main_instance(ordered: Sequence[Instance]) -> Instance:
     return next(one for one in candidates if one.text("SeriesInstanceUID") == series)
 
 
-def _different(instances: Sequence[Instance], keyword: str) -> int:
+def _different(instances: Sequence[Instance], keyword: str) -> frozenset[str]:
     images = (one for one in instances if one.text("SOPClassUID") in IMAGE_CLASSES)
-    return len({one.text(keyword) for one in images} - {""})
+    return frozenset(one.text(keyword) for one in images) - {""}
 
 
 def _first_decoded(instances: Sequence[Instance], keyword: str) -> str:

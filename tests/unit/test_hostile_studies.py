@@ -134,6 +134,11 @@ def test_a_patient_whose_identifier_is_written_in_another_case_is_the_same(tmp_p
     assert len(list((tmp_path / "studies").rglob("*.dcm"))) == 9
 
 
+def test_an_order_that_is_written_in_two_ways_is_one(tmp_path: Path) -> None:
+    written = as_file(head_slice(series="5", change=lambda one: setattr(one, "AccessionNumber", "r1234")))
+    assert admit(tmp_path, [*head_study(), written]).unreadable == ()
+
+
 def test_a_study_of_two_orders_says_so(tmp_path: Path) -> None:
     stray = as_file(head_slice(series="5", change=lambda one: setattr(one, "AccessionNumber", "R2")))
     admission = admit(tmp_path, [*head_study(), stray])
