@@ -35,6 +35,7 @@ _NUMBERS = re.compile(rf"\d{{{_SHORTEST_NUMBER},}}")
 _SHORTEST_WITHIN = 5
 _HARMLESS = WORDS | DEVICE_WORDS
 _IDENTIFIERS = frozenset(tag for keyword in IDENTIFIER_KEYWORDS if (tag := tag_for_keyword(keyword)) is not None)
+_PATIENT_IDENTIFIERS = frozenset({tag_for_keyword("PatientID"), tag_for_keyword("OtherPatientIDs")})
 _PER_FRAME = tag_for_keyword("PerFrameFunctionalGroupsSequence")
 
 
@@ -96,7 +97,12 @@ def identifying_words(instance: Instance) -> IdentifyingWords:
             for name in {one for text in _in_unicode(raw, character_sets) for one in _in_ascii(text)}:
                 parts += _parts(name, with_digits=element.tag >> 16 == _PATIENT_GROUP)
         else:
-            identifiers.update(one.strip(" \0") for one in raw.decode("latin-1").upper().split("\\"))
+            values = [one.strip(" \0") for one in raw.decode("latin-1").upper().split("\\")]
+            identifiers.update(values)
+            if element.tag in _PATIENT_IDENTIFIERS:
+                # One without a digit is a name: `DOE^JOHN`.
+                without_digit = (one for one in values if not any(map(str.isdigit, one)))
+                parts += [part for one in without_digit for part in _parts(one, with_digits=False)]
     joined = {"".join(_SEPARATORS.split(one)) for one in identifiers}
     joined |= {written for one in joined for written in _otherwise(one)}
     joined = {one for one in joined if len(one) >= _SHORTEST_IDENTIFIER}

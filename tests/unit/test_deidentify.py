@@ -428,6 +428,13 @@ def test_an_identifier_that_stands_in_a_binary_number_is_emptied(tag: int, vr: b
         assert copied.buffer[found.start : found.end] == (value if stays else b"")
 
 
+@pytest.mark.parametrize("identifier", ["QUXLEY^JO", "Quxley, Jo", "0815\\jo quxley"])
+def test_a_patients_identifier_without_a_digit_is_a_name(identifier: str) -> None:
+    parts = [named(), element(0x00081010, b"SH", b"CT QUXLEY"), element(0x00100020, b"LO", identifier.encode())]
+    copied = deidentify_instance(read_instance(file_of(b"".join(parts))), CONTEXT)
+    assert pydicom.dcmread(io.BytesIO(copied)).StationName == ""
+
+
 @pytest.mark.parametrize("identifier", ["00731942", "00012345", "MRN731942"])
 @pytest.mark.parametrize("written", ["{}", "+{}", "{}.0", "0{}", "{}E0", "{}.0e+00"])
 def test_an_identifier_with_leading_zeros_is_the_same_number(identifier: str, written: str) -> None:
