@@ -100,6 +100,10 @@ class _Malformed(Exception):
     """The strict reader gives up; pydicom gets its turn."""
 
 
+class _UnknownSequence(_Malformed):
+    """A sequence of the standard came as VR UN, in implicit VR inside (PS3.5 6.2.2); pydicom knows how to read it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """One readable DICOM instance, explicit VR little endian.
@@ -185,12 +189,25 @@ def read_instance(content: bytes) -> Instance:
         raise UnreadableInstance("not_dicom", "no DICM after the preamble")
     try:
         return _read_strictly(content)
+    except _UnknownSequence:
+        try:
+            return _read_through_pydicom(content)
+        except UnreadableInstance:
+            return _read_without_unknown_sequences(content)
     except _Malformed:
         return _read_through_pydicom(content)
 
 
-def _read_strictly(content: bytes) -> Instance:
-    left = _Allowance()
+def _read_without_unknown_sequences(content: bytes) -> Instance:
+    """Where not even pydicom can read them, the rest of the file."""
+    try:
+        return _read_strictly(content, unknown_sequences=True)
+    except _Malformed as error:
+        raise UnreadableInstance("malformed", "and has a sequence of unknown VR") from error
+
+
+def _read_strictly(content: bytes, *, unknown_sequences: bool = False) -> Instance:
+    left = _Allowance(unknown_sequences=unknown_sequences)
     meta, position = _read_elements(content, _PREAMBLE, len(content), 0, left, meta=True)
     transfer_syntax = next((one for one in meta if one.tag == 0x00020010), None)
     if transfer_syntax is None:
@@ -206,9 +223,10 @@ def _read_strictly(content: bytes) -> Instance:
 
 @dataclass(slots=True)
 class _Allowance:
-    """How many elements and items may still come."""
+    """How many elements and items may still come, and whether sequences may be left unread, as VR UN."""
 
     elements: int = MAXIMUM_ELEMENTS
+    unknown_sequences: bool = False
 
     def spend(self, count: int) -> None:
         self.elements -= count
@@ -241,6 +259,8 @@ def _read_elements(
             raise _Malformed
         if vr == b"UN" and length <= _LONGEST_SHORT:
             vr = _vr_of_unknown(tag)
+        if vr == b"UN" and length and not left.unknown_sequences and _is_sequence(tag):
+            raise _UnknownSequence
         items: list[list[Element]] | None = None
         left.spend(1)
         if vr == b"SQ":
@@ -258,6 +278,10 @@ def _read_elements(
     if delimited or (depth > 0 and position != end):
         raise _Malformed
     return elements, position
+
+
+def _is_sequence(tag: int) -> bool:
+    return dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ"
 
 
 @lru_cache(maxsize=4096)
@@ -324,7 +348,7 @@ def _read_through_pydicom(content: bytes) -> Instance:
         except NotEvaluable as refused:
             raise UnreadableInstance(_REASONS.get(refused.detail, "malformed"), refused.detail) from None
     try:
-        return _read_strictly(written)
+        return _read_strictly(written, unknown_sequences=True)
     except _Malformed as error:
         raise UnreadableInstance("malformed", "not even after pydicom wrote it again") from error
 

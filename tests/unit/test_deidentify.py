@@ -508,6 +508,28 @@ def test_an_element_of_the_standard_that_came_as_unknown_is_what_the_standard_sa
     assert b"QUXLEY" not in copied.upper()
 
 
+def implicit(tag: int, value: bytes) -> bytes:
+    return struct.pack("<HHL", tag >> 16, tag & 0xFFFF, len(value)) + value
+
+
+def test_a_sequence_of_the_standard_that_came_as_unknown_is_read_like_any_other() -> None:
+    place = implicit(0x00200032, b"0\\0\\5 ") + implicit(0x00081070, PLANTED.encode())
+    groups = implicit(0xFFFEE000, implicit(0x00209113, implicit(0xFFFEE000, place)))
+    parts = [element(0x00080016, b"UI", b"1.2.840.10008.5.1.4.1.1.2.1\0"), named(), element(0x52009230, b"UN", groups)]
+    copied = deidentify_instance(read_instance(file_of(b"".join(parts))), CONTEXT)
+    (frame,) = frames_of([read_instance(copied)])
+    assert frame.numbers("ImagePositionPatient") == (0, 0, 5)
+    assert PLANTED.encode() not in copied
+
+
+@pytest.mark.parametrize("content", [PLANTED.encode(), implicit(0xFFFEE000, PLANTED.encode()), b""])
+def test_an_unknown_sequence_that_is_none_costs_the_image_nothing_else(content: bytes) -> None:
+    parts = [named(), element(0x00081010, b"SH", b"RVCT1"), element(0x52009230, b"UN", content)]
+    copied = deidentify_instance(read_instance(file_of(b"".join(parts))), CONTEXT)
+    assert pydicom.dcmread(io.BytesIO(copied)).StationName == "RVCT1"
+    assert PLANTED.encode() not in copied
+
+
 def test_an_unknown_element_too_long_for_the_standards_vr_is_removed() -> None:
     long = element(0x00281050, b"UN", b"\\".join([b"123456789012345"] * 4200))
     copied = read_instance(deidentify_instance(read_instance(file_of(named() + long)), CONTEXT))
