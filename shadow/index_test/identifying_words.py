@@ -31,6 +31,7 @@ _SHORTEST_IDENTIFIER = 4
 _SHORTEST_NUMBER = 6
 _WHOLE = re.compile(r"[+-]?([0-9]*)")
 _DATE = re.compile(r"((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])\Z", re.ASCII)
+_DATE_DIGITS, _INSTANT_DIGITS = 8, (12, 14)
 _NUMBERS = re.compile(rf"\d{{{_SHORTEST_NUMBER},}}")
 _SHORTEST_WITHIN = 5
 _HARMLESS = WORDS | DEVICE_WORDS
@@ -75,7 +76,8 @@ class IdentifyingWords:
         """
         found = _WHOLE.match(text)
         whole = found[1] if found else ""
-        return bool(self.numbers) and not self.numbers.isdisjoint((whole, whole.lstrip("0")))
+        date = whole[:_DATE_DIGITS] if len(whole) in _INSTANT_DIGITS else ""
+        return bool(self.numbers) and not self.numbers.isdisjoint((whole, whole.lstrip("0"), date))
 
 
 NOBODY = IdentifyingWords()

@@ -541,6 +541,7 @@ def test_a_date_of_the_study_that_stands_in_a_number_is_emptied(keyword: str) ->
     def change(dataset: Dataset) -> None:
         setattr(dataset, keyword, "20240229")
         dataset.SeriesNumber, dataset.AcquisitionNumber, dataset.DeviceSerialNumber = "20240229", "3", "CT 29.02.2024"
+        dataset.TriggerTime = "20240229031403.5"
 
     content, copy = copy_of(head_slice(change=change))
     assert b"20240229" not in content
