@@ -167,7 +167,7 @@ def _acquired_at(instance: Instance, zone: ZoneInfo | None) -> datetime | None:
 
 
 def _age_years(instance: Instance, acquired_at: datetime | None) -> int | None:
-    text = instance.text("PatientAge").upper()
+    text = instance.text("PatientAge").upper().zfill(4)
     if len(text) == 4 and text[:3].isdecimal() and text[3] in "DWMY":
         years = {"D": _DAYS, "W": _WEEKS, "M": _MONTHS, "Y": 1}[text[3]]
         return int(text[:3]) // years

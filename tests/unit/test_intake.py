@@ -234,6 +234,7 @@ def test_a_study_the_protocol_does_not_admit_is_counted_with_its_reason(
     "changes",
     [
         {"PatientAge": "018Y"},
+        {"PatientAge": "18Y", "PatientBirthDate": None},
         {"PatientAge": None, "PatientBirthDate": "20080831"},
         {"AcquisitionDate": "20260823", "AcquisitionTime": "200000"},
         {"StudyDescription": "Ct Brain routine"},
