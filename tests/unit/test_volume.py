@@ -1,3 +1,4 @@
+import io
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, JPEG2000Lossless, JPEGExtended12Bit, JPEGLSLossless, RLELossless
+from pydicom.uid import UID, ExplicitVRBigEndian, JPEG2000Lossless, JPEGExtended12Bit, JPEGLSLossless, RLELossless
 
 from shadow.domain.errors import NotEvaluable
 from shadow.index_test.deidentify import deidentify_instance
@@ -343,6 +344,22 @@ def test_every_encoding_of_one_real_image_gives_the_same_values(name: str) -> No
     assert reference
     plain = np.frombuffer(pydicom.dcmread(reference).PixelData, "<i2").reshape(64, 64)
     assert np.array_equal(intensities([framed(Path(path).read_bytes())])[0], plain)
+
+
+@pytest.mark.parametrize("vr", ["OB", "OW"])
+def test_big_endian_pixels_of_8_bits_are_turned_only_where_they_are_packed_in_words(vr: str) -> None:
+    pixels = (np.arange(3 * 5) * 17).astype(np.uint8).reshape(3, 5)
+    dataset = head_slice(pixels=pixels)
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit = 7
+    stored = np.frombuffer(pixels.tobytes() + b"\0", "<u2")
+    dataset["PixelData"].VR = vr
+    dataset.PixelData = stored.astype(">u2" if vr == "OW" else "<u2").tobytes()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    written = io.BytesIO()
+    pydicom.dcmwrite(written, dataset, implicit_vr=False, little_endian=False, enforce_file_format=True)
+    assert np.array_equal(pydicom.dcmread(io.BytesIO(written.getvalue())).pixel_array, pixels)
+    assert np.array_equal(hounsfield_units([framed(written.getvalue())])[0], pixels.astype(np.float32) - 1024)
 
 
 def volume_of(array: np.ndarray, spacing: tuple[float, float]) -> Volume:
