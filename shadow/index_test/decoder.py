@@ -50,7 +50,6 @@ class _Worker:
             rows, columns, samples, size = SHAPE.unpack(self._read(SHAPE.size, end))
             count = rows * columns * samples * size
             if count > MAXIMUM_FRAME_BYTES:
-                self.stop()
                 raise NotEvaluable("unreadable_pixel_data", "larger than any detector's")
             values = np.frombuffer(self._read(count, end), f"<u{size}")
             return values.reshape((rows, columns) if samples == 1 else (rows, columns, samples))
@@ -68,6 +67,7 @@ class _Worker:
     @contextmanager
     def _answer(self, content: bytes, kind: bytes, number: int, seconds: float) -> Iterator[float]:
         """Ask, and wait for an answer that is not a failure: until when the rest of it must have come."""
+        whole = False
         try:
             process = self._process or self._start()
             assert process.stdin is not None
@@ -80,13 +80,17 @@ class _Worker:
             end = time.monotonic() + seconds
             if self._read(1, end) == DECODED:
                 yield end
+                whole = True
                 return
             (length,) = LENGTH.unpack(self._read(LENGTH.size, end))
             failure = self._read(length, end).decode("ascii", errors="replace")
+            whole = True
         except (OSError, EOFError, TimeoutError) as error:
-            self.stop()
             name = "decoder_hangs" if isinstance(error, TimeoutError) else "decoder_died"
             raise NotEvaluable("unreadable_pixel_data", name) from None
+        finally:
+            if not whole:  # what is left of this answer must not be taken for the next one
+                self.stop()
         raise NotEvaluable("unreadable_pixel_data", failure)
 
     def stop(self) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import psutil
 import pytest
 from head_ct import as_file, head_slice
 from pydicom import dcmread
+from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from shadow.domain.errors import NotEvaluable
@@ -99,6 +102,23 @@ def test_a_worker_that_hangs_is_ended(workers: DecoderPool, others: set[int], mo
         workers.decode(content, 0)
     assert refused.value.detail == "decoder_hangs"
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+
+
+def test_an_answer_for_which_there_is_no_memory_is_not_taken_for_the_next_one(workers: DecoderPool) -> None:
+    whole, large = compressed(RLELossless), dcmread(io.BytesIO(compressed(RLELossless)))
+    large.Rows = large.Columns = 8192
+    plane = b"\x81\x30" * (8192 * 8192 // 128)
+    large.PixelData = encapsulate([struct.pack("<16L", 2, 64, 64 + len(plane), *[0] * 13) + 2 * plane])
+    workers.decode(whole, 0)
+    written = as_file(large)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 10_000_000, limits[1]))
+    try:
+        with pytest.raises(MemoryError):
+            workers.decode(written, 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert np.array_equal(workers.decode(whole, 0), PIXELS)
 
 
 def test_workers_end_with_the_process_that_started_them() -> None:
