@@ -46,13 +46,17 @@ def same_geometry(slices: Sequence[Frame], findings: list[str]) -> list[Frame]:
     candidates = sorted(Counter(geometries).items(), key=lambda one: (-one[1], str(one[0])))[:CANDIDATES]
     members = {one: sum(_is_same(one, other) for other in geometries) for one, _ in candidates}
     commonest = max(members, key=members.__getitem__)
-    spacing = commonest[1]
-    if len(spacing) != 2 or min(spacing) < SMALLEST_SPACING_MM or max(spacing) > LARGEST_SPACING_MM:
+    if not is_spacing(commonest[1]):
         raise NotEvaluable("no_pixel_spacing")
     for part, finding in enumerate(_DIFFERENCES):
         if not all(_is_near(one[part], commonest[part], _TOLERANCES[part]) for one in geometries):
             findings.append(finding)
     return [one for one, geometry in zip(slices, geometries, strict=True) if _is_same(geometry, commonest)]
+
+
+def is_spacing(values: Sequence[float]) -> bool:
+    """Whether these numbers are a distance between rows and one between columns, mm."""
+    return len(values) == 2 and min(values) >= SMALLEST_SPACING_MM and max(values) <= LARGEST_SPACING_MM
 
 
 def _geometry(frame: Frame) -> _Geometry:

@@ -11,6 +11,7 @@ import numpy as np
 
 from shadow.domain.errors import NotEvaluable
 from shadow.index_test.frames import Frame, frames_of
+from shadow.index_test.geometry import is_spacing
 from shadow.index_test.instance import Instance
 from shadow.index_test.sop_classes import CT_SLICES, MR_SLICES
 from shadow.protocol.trial import SeriesChoice
@@ -34,6 +35,7 @@ class Verdict(StrEnum):
     DERIVED = "derived"
     BURNED_IN = "burned_in"
     NO_GEOMETRY = "no_geometry"
+    NO_PIXEL_SPACING = "no_pixel_spacing"
     NOT_AXIAL = "not_axial"
     TOO_FEW_SLICES = "too_few_slices"
     NO_SLICE_THICKNESS = "no_slice_thickness"
@@ -168,6 +170,8 @@ def _refusal(instance: Frame, modality: str) -> Verdict | None:
     position = instance.numbers("ImagePositionPatient")
     if normal is None or len(position) != 3 or max(map(abs, position)) > FARTHEST_MM:
         return Verdict.NO_GEOMETRY
+    if not is_spacing(instance.numbers("PixelSpacing")):
+        return Verdict.NO_PIXEL_SPACING
     if modality == "CT" and abs(normal[2]) < AXIAL_NORMAL_MINIMUM:
         return Verdict.NOT_AXIAL
     return None

@@ -46,8 +46,8 @@ def volume_refusal(files: list[bytes]) -> str:
 @pytest.mark.parametrize(
     ("tag", "value", "reason"),
     [
-        (0x00280030, b"1e-4\\1e-4 ", "no_pixel_spacing"),
-        (0x00280030, b"1e9\\1e9 ", "no_pixel_spacing"),
+        (0x00280030, b"1e-4\\1e-4 ", "no_series_qualifies"),
+        (0x00280030, b"1e9\\1e9 ", "no_series_qualifies"),
         (0x00281053, b"1e38", "not_hounsfield_units"),
         (0x00281052, b"-1e38 ", "not_hounsfield_units"),
         (0x00200032, b"0\\0\\1e300 ", "no_series_qualifies"),

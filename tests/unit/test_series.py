@@ -77,6 +77,8 @@ def test_a_tie_is_broken_by_slices_then_by_number(one: dict[str, object], two: d
         (changed("ImageOrientationPatient", None), Verdict.NO_GEOMETRY),
         (changed("ImagePositionPatient", None), Verdict.NO_GEOMETRY),
         (changed("ImageOrientationPatient", ["1", "0", "0", "1", "0", "0"]), Verdict.NO_GEOMETRY),
+        (changed("PixelSpacing", None), Verdict.NO_PIXEL_SPACING),
+        (changed("PixelSpacing", ["0", "0"]), Verdict.NO_PIXEL_SPACING),
         (changed("ImageOrientationPatient", ["1", "0", "0", "0", "0", "-1"]), Verdict.NOT_AXIAL),
         (changed("SOPClassUID", "1.2.840.10008.5.1.4.1.1.4"), Verdict.WRONG_SOP_CLASS),
     ],
