@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 
 from shadow.domain.errors import NotEvaluable
 from shadow.index_test.frames import Frame, frames_of
-from shadow.index_test.geometry import is_spacing
+from shadow.index_test.geometry import distinct_places, is_spacing, same_geometry
 from shadow.index_test.instance import Instance
 from shadow.index_test.sop_classes import CT_SLICES, MR_SLICES
 from shadow.protocol.trial import SeriesChoice
@@ -54,6 +54,8 @@ class SeriesVerdict:
         slices: images that passed the filters of one image.
         slice_thickness_mm: the thickest of them; None where one does not say.
         convolution_kernel: (0018,1210), its first value; empty where there is none.
+        places: at which those of them lie that share the commonest geometry: phases and runs over one place count once.
+            None where images have no place.
     """
 
     series_key: str
@@ -62,6 +64,7 @@ class SeriesVerdict:
     slice_thickness_mm: float | None
     verdict: Verdict
     convolution_kernel: str = ""
+    places: int | None = None
 
     def in_words(self) -> str:
         """For the ledger: pseudonym, verdict, and what it rests on.
@@ -72,7 +75,9 @@ class SeriesVerdict:
         thickness = "" if self.slice_thickness_mm is None else f" thickness={self.slice_thickness_mm:g}"
         kernel = "".join(one for one in self.convolution_kernel if one.isascii() and one.isprintable())[:16]
         shown = f" kernel={kernel}" if kernel else ""
-        return f"{self.series_key} {self.verdict} number={self.series_number} images={self.slices}{thickness}{shown}"
+        places = "" if self.places in (None, self.slices) else f" places={self.places}"
+        images = f"images={self.slices}{places}"
+        return f"{self.series_key} {self.verdict} number={self.series_number} {images}{thickness}{shown}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,7 @@ class ChosenSeries:
 
 
 def choose_series(instances: Sequence[Instance], rules: SeriesChoice, modality: str = "CT") -> ChosenSeries:
-    """The series with the most preferred kernel; then nearest in thickness, more slices, lower number, lower UID.
+    """The series with the most preferred kernel; then nearest in thickness, more places, lower number, lower UID.
 
     Args:
         instances: of one study.
@@ -110,12 +115,8 @@ def choose_series(instances: Sequence[Instance], rules: SeriesChoice, modality: 
         raise NotEvaluable("no_series_qualifies", " ".join(f"{reason}={counted[reason]}" for reason in sorted(counted)))
     best = min(fitting, key=lambda one: _preference(one, rules)).series_key
     verdicts = tuple(
-        SeriesVerdict(
-            one.series_key, one.series_number, one.slices, one.slice_thickness_mm,
-            Verdict.CHOSEN if one.series_key == best else one.verdict, one.convolution_kernel,
-        )
-        for one, _ in judged.values()
-    )  # fmt: skip
+        replace(one, verdict=Verdict.CHOSEN) if one.series_key == best else one for one, _ in judged.values()
+    )
     refusals = {_refusal(frame, modality) for frame in frames_of(by_series[best])} - {None}
     findings = tuple(sorted(f"{refusal}_left_out" for refusal in refusals))
     return ChosenSeries(best, tuple(judged[best][1]), verdicts, findings)
@@ -123,11 +124,12 @@ def choose_series(instances: Sequence[Instance], rules: SeriesChoice, modality: 
 
 def _preference(series: SeriesVerdict, rules: SeriesChoice) -> tuple[int, float, int, int, str]:
     assert series.slice_thickness_mm is not None
+    assert series.places is not None
     kernels = [one.casefold() for one in rules.preferred_kernels]
     own = series.convolution_kernel.casefold()
     rank = kernels.index(own) if own in kernels else len(kernels)
     distance = abs(series.slice_thickness_mm - rules.preferred_slice_thickness_mm)
-    return rank, distance, -series.slices, series.series_number, series.series_key
+    return rank, distance, -series.places, series.series_number, series.series_key
 
 
 def _judge(key: str, frames: list[Frame], rules: SeriesChoice, modality: str) -> tuple[SeriesVerdict, list[Frame]]:
@@ -137,10 +139,11 @@ def _judge(key: str, frames: list[Frame], rules: SeriesChoice, modality: str) ->
     thicknesses = [frame.number("SliceThickness") for frame in passed]
     known = [one for one in thicknesses if one is not None and one > 0]
     thickest = max(known) if known and len(known) == len(thicknesses) else None
+    places = _places(passed) if passed else 0
     if not passed:
         counted = Counter(refusal for refusal in refusals if refusal is not None)
         verdict = min(counted, key=lambda reason: (-counted[reason], reason.value))
-    elif len(passed) < rules.minimum_slices:
+    elif places < rules.minimum_slices:
         verdict = Verdict.TOO_FEW_SLICES
     elif thickest is None:
         verdict = Verdict.NO_SLICE_THICKNESS
@@ -149,8 +152,16 @@ def _judge(key: str, frames: list[Frame], rules: SeriesChoice, modality: str) ->
     else:
         verdict = Verdict.NOT_PREFERRED
     number = int(frames[0].number("SeriesNumber") or 0)
-    kernel = (passed or frames)[0].texts("ConvolutionKernel")[:1]
-    return SeriesVerdict(key, number, len(passed), thickest, verdict, *kernel), passed
+    kernel = "".join((passed or frames)[0].texts("ConvolutionKernel")[:1])
+    return SeriesVerdict(key, number, len(passed), thickest, verdict, kernel, places), passed
+
+
+def _places(slices: Sequence[Frame]) -> int:
+    """At how many places the volume of these images would have a slice."""
+    kept = same_geometry(slices, [])
+    normal = slice_normal(kept[0])
+    assert normal is not None, "an image without geometry is refused"
+    return len(distinct_places(kept, np.array([one.numbers("ImagePositionPatient") for one in kept]) @ normal))
 
 
 def _refusal(instance: Frame, modality: str) -> Verdict | None:

@@ -106,6 +106,25 @@ def test_a_series_just_inside_every_limit_is_chosen(settings: dict[str, object])
     assert choose_series(series("2", **settings), RULES).verdicts[0].verdict is Verdict.CHOSEN  # type: ignore[arg-type]
 
 
+def perfusion(number: str, places: int, phases: int) -> list[Instance]:
+    """So many runs over the same few places, as contrast flows through."""
+
+    def change(dataset: Dataset) -> None:
+        run, place = divmod(int(dataset.InstanceNumber) - 1, places)
+        dataset.AcquisitionNumber, dataset.ImagePositionPatient = str(run), ["-10", "-10", f"{50 + 5 * place}"]
+
+    return series(number, slices=places * phases, change=change)
+
+
+def test_many_images_of_few_places_are_no_head() -> None:
+    head = series("3", slices=9)
+    for places, verdict in ((4, "too_few_slices"), (8, "not_preferred")):
+        chosen = choose_series([*perfusion("2", places, 5), *head], RULES)
+        assert verdicts(chosen) == {"2": verdict, "3": "chosen"}
+        assert f"images={5 * places} places={places} thickness=5" in chosen.verdicts[0].in_words()
+    assert refusal(perfusion("2", 4, 5)) == "too_few_slices=1"
+
+
 def test_a_localizer_among_the_slices_is_left_out_of_its_series() -> None:
     localizer = read_instance(as_file(head_slice(number=40, image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"))))
     chosen = choose_series([localizer, *series("2")], RULES)
