@@ -30,7 +30,10 @@ Numbers = npt.NDArray[np.float64]
 _Geometry = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
 _TOLERANCES = (0.0, SAME_SPACING_MM, SAME_DIRECTION)
 _DIFFERENCES = ("mixed_matrix", "mixed_pixel_spacing", "mixed_orientation")
-_ONE_OF_SEVERAL = ("TemporalPositionIndex", "TemporalPositionIdentifier", "AcquisitionNumber", "InstanceNumber")
+_ONE_OF_SEVERAL = (
+    "TemporalPositionIndex", "TemporalPositionIdentifier", "AcquisitionNumber", "EchoNumbers", "DimensionIndexValues",
+    "InstanceNumber",
+)  # fmt: skip
 """What tells images of one place apart, the lowest first: so all are of one phase, echo or run."""
 
 
@@ -75,10 +78,11 @@ def _is_near(one: tuple[float, ...], other: tuple[float, ...], tolerance: float)
 def distinct_places(frames: Sequence[Frame], along: Numbers) -> list[int]:
     """Indices of one image a place, in the order of places (mm along the normal).
 
-    Of several it is the one of the lowest temporal position, acquisition, number and name, in this order.
+    Of several it is the one of the lowest temporal position, acquisition, echo, dimension indices (PS3.3 C.7.6.17; at
+    one place those of places are equal), number and name, in this order.
     """
     ranks = [
-        (*(frame.number(keyword) or 0.0 for keyword in _ONE_OF_SEVERAL), frame.text("SOPInstanceUID"), frame.index)
+        (*(frame.numbers(keyword) for keyword in _ONE_OF_SEVERAL), frame.text("SOPInstanceUID"), frame.index)
         for frame in frames
     ]
     places: list[list[int]] = []

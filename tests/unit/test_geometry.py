@@ -124,7 +124,9 @@ def test_another_geometry_is_put_aside_and_named(keyword: str, value: list[str],
     assert (len(volume.positions_mm), volume.findings) == (6, (finding,))
 
 
-@pytest.mark.parametrize("keyword", ["TemporalPositionIdentifier", "AcquisitionNumber", "InstanceNumber"])
+@pytest.mark.parametrize(
+    "keyword", ["TemporalPositionIdentifier", "AcquisitionNumber", "EchoNumbers", "InstanceNumber"]
+)
 def test_of_two_runs_over_one_place_all_slices_are_of_the_first(keyword: str) -> None:
     def run(which: int) -> Callable[[Dataset, int], None]:
         def change(image: Dataset, number: int) -> None:
@@ -155,6 +157,23 @@ def test_frames_of_two_phases_are_not_mixed() -> None:
     assert volume.values[:, 3, 3].tolist() == [
         float(order[number]) + (24.0 if order[number] % 2 else 0.0) for _, number in first
     ]
+
+
+def test_frames_of_two_echoes_are_not_mixed() -> None:
+    dataset = enhanced_ct()
+    for number, frame in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        place, echo = number // 2, (number + number // 2) % 2  # the order of echoes changes from place to place
+        content = Dataset()
+        content.DimensionIndexValues = [1, place + 1, echo + 1]
+        frame.FrameContentSequence = [content]
+        frame.PlanePositionSequence[0].ImagePositionPatient = ["-10", "-10", f"{5 * place}"]
+        frame.pop("PixelValueTransformationSequence", None)
+        start = 2 * 32 * 32 * number
+        pixels = np.full((32, 32), 1024 + 100 * echo + place, np.uint16).tobytes()
+        dataset.PixelData = dataset.PixelData[:start] + pixels + dataset.PixelData[start + len(pixels) :]
+    volume = built([dataset])
+    assert volume.findings == ("duplicate_positions",)
+    assert volume.values[:, 0, 0].tolist() == [0.0, 1.0, 2.0, 3.0]
 
 
 def test_kernel_and_tilt_of_a_multi_frame_ct_are_in_its_functional_groups() -> None:
