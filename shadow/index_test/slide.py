@@ -209,6 +209,8 @@ def _places(
 ) -> dict[tuple[int, int], int] | None:
     """Which frame holds the tile at which row and column of tiles; the first of several focal planes or optical paths.
 
+    In a sparse level the first is that of the lowest dimension indices: the order of its frames means nothing.
+
     None where it cannot be told: a part of a concatenation (PS3.3 C.7.6.16.2.2.4), a full grid with too few frames,
     a frame of a sparse one that says no place or lies between the places (PS3.3 C.7.6.17.3).
     """
@@ -221,7 +223,7 @@ def _places(
         return {divmod(frame, across): frame for frame in range(grid)} if frames >= grid else None
     if len(per_frame) != frames:
         return None
-    places: dict[tuple[int, int], int] = {}
+    places: dict[tuple[int, int], tuple[tuple[float, ...], int]] = {}
     shared = instance.items("SharedFunctionalGroupsSequence")
     for frame, item in enumerate(per_frame):
         said = [place for group in (item, *shared) for place in group.items("PlanePositionSlideSequence")]
@@ -229,8 +231,10 @@ def _places(
         column = said[0].number("ColumnPositionInTotalImagePixelMatrix") if said else None
         if row is None or column is None or (row - 1) % tile_rows or (column - 1) % tile_columns:
             return None
-        places.setdefault((int(row - 1) // tile_rows, int(column - 1) // tile_columns), frame)
-    return places
+        place = int(row - 1) // tile_rows, int(column - 1) // tile_columns
+        rank = next((one.numbers("DimensionIndexValues") for one in item.items("FrameContentSequence")), ()), frame
+        places[place] = min(places.get(place, rank), rank)
+    return {place: frame for place, (_, frame) in places.items()}
 
 
 def _tissue(level: _Level, rows: int, columns: int, pixel_spacing_mm: float) -> Iterator[Floats]:

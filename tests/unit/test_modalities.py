@@ -292,6 +292,20 @@ def test_one_focal_plane_and_one_optical_path_are_given(tmp_path: Path) -> None:
     assert found.slices.shape == (2, 3, 32, 32)
 
 
+def test_focal_planes_of_a_sparse_level_are_not_mixed(tmp_path: Path) -> None:
+    order = [(place, plane) for place in range(6) for plane in ((1, 2) if place % 2 else (2, 1))]
+    level = slide([OTHER_TILE if plane == 1 else TISSUE_TILE for _, plane in order[::-1]], sparse=True)
+    for frame, (place, plane) in zip(level.PerFrameFunctionalGroupsSequence, order, strict=True):
+        position, content = frame.PlanePositionSlideSequence[0], Dataset()
+        position.RowPositionInTotalImagePixelMatrix = 32 * (place // 3) + 1
+        position.ColumnPositionInTotalImagePixelMatrix = 32 * (place % 3) + 1
+        content.DimensionIndexValues = [place + 1, plane]
+        frame.FrameContentSequence = [content]
+    found = prepared(tmp_path, [level], InputKind.SLIDE_TILES, rows=32, columns=32, spacing=0.001)
+    assert found.slices.shape == (6, 3, 32, 32)
+    np.testing.assert_allclose(found.slices.mean(axis=(2, 3))[:, 0] * 255, OTHER_TILE[0, 0, 0], atol=1)
+
+
 def without_place(image: Dataset) -> None:
     del image.PerFrameFunctionalGroupsSequence[0].PlanePositionSlideSequence
 
