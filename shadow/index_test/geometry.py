@@ -17,7 +17,9 @@ from shadow.index_test.frames import Frame
 
 SMALLEST_SPACING_MM, LARGEST_SPACING_MM = 0.01, 100.0
 """Between pixels; beyond, the number is no spacing."""
-SAME_POSITION_MM = 0.05
+SAME_POSITION_MM, SAME_POSITION_FRACTION = 0.05, 0.05
+"""Nearer than this, or than this part of their thickness, two images are of one place: a table that goes to and fro
+never stops at quite the same one."""
 SAME_SPACING_MM = 1e-3
 SAME_DIRECTION = 2e-3
 """Of a direction cosine: a tenth of a degree."""
@@ -87,7 +89,8 @@ def distinct_places(frames: Sequence[Frame], along: Numbers) -> list[int]:
     ]
     places: list[list[int]] = []
     for index in np.argsort(along, kind="stable"):
-        if places and along[index] - along[places[-1][0]] < SAME_POSITION_MM:
+        near = max(SAME_POSITION_MM, SAME_POSITION_FRACTION * (frames[index].number("SliceThickness") or 0.0))
+        if places and along[index] - along[places[-1][0]] < near:
             places[-1].append(int(index))
         else:
             places.append([int(index)])

@@ -143,6 +143,20 @@ def test_of_two_runs_over_one_place_all_slices_are_of_the_first(keyword: str) ->
     assert volume.values[:, 0, 0].tolist() == [11.0 + n for n in range(8)]
 
 
+def test_a_table_that_goes_to_and_fro_stops_at_the_same_places() -> None:
+    def back(image: Dataset, number: int) -> None:
+        image.SOPInstanceUID += ".2"
+        image.AcquisitionNumber = "2"
+
+    there, returned = ([(5.0 * n + off, 5.0) for n in range(8)] for off in (0.0, 0.1))
+    volume = built([*scanned(there), *scanned(returned, change=back)])
+    assert (volume.positions_mm, volume.findings) == (tuple(z for z, _ in there), ("duplicate_positions",))
+
+
+def test_thin_slices_that_overlap_are_each_a_place() -> None:
+    assert len(built(scanned([(0.1 * n, 1.0) for n in range(30)])).positions_mm) == 30
+
+
 def test_frames_of_two_phases_are_not_mixed() -> None:
     dataset = enhanced_ct()
     order = [number * 3 % 8 for number in range(8)]
