@@ -100,10 +100,13 @@ def distinct_places(frames: Sequence[Frame], along: Numbers) -> list[int]:
 def check_spacing(steps: Numbers, thicknesses: Sequence[float | None], findings: list[str]) -> None:
     """A step much longer than its neighbours is a gap, unless thicker slices explain it.
 
+    Where most steps are much longer than the slices are thick, every second one may be missing, or the protocol leaves
+    such gaps: a finding.
+
     Args:
         steps: between places, mm.
         thicknesses: Slice Thickness of each slice, one more than steps; None where one does not say.
-        findings: `uneven_spacing` is added to.
+        findings: `uneven_spacing` and `slices_apart` are added to.
 
     Raises:
         NotEvaluable: `missing_slices`.
@@ -114,6 +117,8 @@ def check_spacing(steps: Numbers, thicknesses: Sequence[float | None], findings:
         # Two slices that touch are half their thicknesses apart, whatever the protocol changes on the way.
         touching = (np.array(known[:-1]) + np.array(known[1:])) / 2
         shares = np.minimum(shares, _beside_neighbours(steps / touching))
+        if np.median(steps / touching) > MISSING_SLICE_FRACTION:
+            findings.append("slices_apart")
     missing = sum(round(one) - 1 for one in shares[shares > MISSING_SLICE_FRACTION])
     if missing:
         raise NotEvaluable("missing_slices", f"{missing} in gaps")

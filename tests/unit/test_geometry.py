@@ -92,6 +92,13 @@ def test_slices_that_overlap_are_nothing_odd() -> None:
     assert built(scanned([(2.5 * n, 5.0) for n in range(8)])).findings == ()
 
 
+@pytest.mark.parametrize("lean", [18.5, 0.0])
+def test_a_head_without_every_second_slice_is_not_taken_for_a_whole_one(lean: float) -> None:
+    volume = built(scanned([(5.0 * n, 5.0) for n in range(0, 16, 2)], lean))
+    assert volume.findings == (("slices_apart", "gantry_tilt") if lean else ("slices_apart",))
+    assert built(scanned([(7.0 * n, 5.0) for n in range(8)])).findings == (), "gaps as protocols leave them"
+
+
 def rounded(keyword: str, even: Sequence[str], odd: Sequence[str]) -> Callable[[Dataset, int], None]:
     return lambda image, number: setattr(image, keyword, list(odd if number % 2 else even))
 
