@@ -21,6 +21,8 @@ AXIAL_NORMAL_MINIMUM = 0.8
 FARTHEST_MM = 1e5
 """From the origin of the patient's coordinates; beyond, the number is no place."""
 SLICE_CLASSES = {"CT": CT_SLICES, "MR": MR_SLICES}
+_GREY = {"", "MONOCHROME1", "MONOCHROME2"}
+"""What is none of these has colours, or their numbers in a palette, for stored values (PS3.3 C.7.6.3.1.2)."""
 _LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
 _NOT_ACQUIRED = {"MPR", "REFORMATTED", "MIP", "MINIP", "AVERAGE", "PROJECTION IMAGE", "CSA MPR", "VOLUME RENDERING"}
 
@@ -34,6 +36,7 @@ class Verdict(StrEnum):
     LOCALIZER = "localizer"
     DERIVED = "derived"
     BURNED_IN = "burned_in"
+    COLOUR = "colour"
     NO_GEOMETRY = "no_geometry"
     NO_PIXEL_SPACING = "no_pixel_spacing"
     NOT_AXIAL = "not_axial"
@@ -177,6 +180,8 @@ def _refusal(instance: Frame, modality: str) -> Verdict | None:
         return Verdict.DERIVED
     if instance.text("BurnedInAnnotation").upper() == "YES":
         return Verdict.BURNED_IN
+    if instance.text("PhotometricInterpretation").upper() not in _GREY:
+        return Verdict.COLOUR
     normal = slice_normal(instance)
     position = instance.numbers("ImagePositionPatient")
     if normal is None or len(position) != 3 or max(map(abs, position)) > FARTHEST_MM:

@@ -74,6 +74,8 @@ def test_a_tie_is_broken_by_slices_then_by_number(one: dict[str, object], two: d
         (changed("SliceThickness", None), Verdict.NO_SLICE_THICKNESS),
         (changed("SliceThickness", "0"), Verdict.NO_SLICE_THICKNESS),
         (changed("BurnedInAnnotation", "YES"), Verdict.BURNED_IN),
+        (changed("PhotometricInterpretation", "PALETTE COLOR"), Verdict.COLOUR),
+        (changed("PhotometricInterpretation", "RGB"), Verdict.COLOUR),
         (changed("ImageOrientationPatient", None), Verdict.NO_GEOMETRY),
         (changed("ImagePositionPatient", None), Verdict.NO_GEOMETRY),
         (changed("ImageOrientationPatient", ["1", "0", "0", "1", "0", "0"]), Verdict.NO_GEOMETRY),
@@ -99,6 +101,7 @@ def test_a_series_that_cannot_feed_the_model_is_named_with_its_reason(
         {"thickness": 10.0},
         {"image_type": ("ORIGINAL", "PRIMARY")},
         changed("ImageType", None),
+        changed("PhotometricInterpretation", "MONOCHROME1"),
         changed("ImageOrientationPatient", ["1", "0", "0", "0", "0.866", "-0.5"]),
     ],
 )
