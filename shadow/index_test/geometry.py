@@ -25,6 +25,8 @@ SAME_DIRECTION = 2e-3
 """Of a direction cosine: a tenth of a degree."""
 UNEVEN_SPACING_FRACTION = 0.1
 MISSING_SLICE_FRACTION = 1.5
+THICKNESS_DIGITS = 1
+"""Of millimetres, in which slices of one thickness agree."""
 CANDIDATES = 16
 """So many of a series' geometries may be the one that most images share."""
 
@@ -112,19 +114,40 @@ def check_spacing(steps: Numbers, thicknesses: Sequence[float | None], findings:
         NotEvaluable: `missing_slices`.
     """
     shares = _beside_neighbours(steps)
-    known = [one for one in thicknesses if one is not None and one > 0]
+    known = np.array([one for one in thicknesses if one is not None and one > 0])
     if len(known) == len(thicknesses):
         # Two slices that touch are half their thicknesses apart, whatever the protocol changes on the way.
-        touching = (np.array(known[:-1]) + np.array(known[1:])) / 2
+        touching = (known[:-1] + known[1:]) / 2
         shares = np.minimum(shares, _beside_neighbours(steps / touching))
+        _hold_against_same_thickness(shares, steps, known.round(THICKNESS_DIGITS))
         if np.median(steps / touching) > MISSING_SLICE_FRACTION:
             findings.append("slices_apart")
-    missing = sum(round(one) - 1 for one in shares[shares > MISSING_SLICE_FRACTION])
+    missing = sum(max(round(one) - 1, 1) for one in shares[shares > MISSING_SLICE_FRACTION])
     if missing:
         raise NotEvaluable("missing_slices", f"{missing} in gaps")
     spacing = float(np.median(steps))
     if np.any(np.abs(steps - spacing) > UNEVEN_SPACING_FRACTION * spacing):
         findings.append("uneven_spacing")
+
+
+def _hold_against_same_thickness(shares: Numbers, steps: Numbers, thicknesses: Numbers) -> None:
+    """Put in `shares` what is known better where there are other steps between slices of the same thickness.
+
+    Such a step is held against those alone. A step from one thickness to another may be as long as the nearest one on
+    either side; one that is longer is a gap.
+    """
+    same = thicknesses[:-1] == thicknesses[1:]
+    within = {one: np.flatnonzero(same & (thicknesses[1:] == one)) for one in set(thicknesses.tolist())}
+    for own in within.values():
+        if len(own) > 1:
+            shares[own] = _beside_neighbours(steps[own])
+    for change in np.flatnonzero(~same):
+        before, after = within[thicknesses[change]], within[thicknesses[change + 1]]
+        sides = [*before[before < change][-1:], *after[after > change][:1]]
+        if len(sides) == 2:
+            share = float(steps[change] / steps[sides].max())
+            is_gap = share > 1 + UNEVEN_SPACING_FRACTION
+            shares[change] = max(share, MISSING_SLICE_FRACTION + UNEVEN_SPACING_FRACTION) if is_gap else 1.0
 
 
 def _beside_neighbours(steps: Numbers) -> Numbers:

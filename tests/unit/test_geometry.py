@@ -74,11 +74,17 @@ def test_a_few_thick_slices_above_thin_ones_are_no_gap(lean: float, between: flo
 
 
 @pytest.mark.parametrize("lean", [18.5, -18.5, 0.0])
+@pytest.mark.parametrize("between", [4.0, 5.5, 7.0])
 @pytest.mark.parametrize("gone", range(1, 17))
-def test_a_slice_missing_anywhere_in_two_thicknesses_is_a_gap(lean: float, gone: int) -> None:
-    places = thin_then_thick(8, 5.5)
+def test_a_slice_missing_anywhere_in_two_thicknesses_is_a_gap(lean: float, between: float, gone: int) -> None:
+    places = thin_then_thick(8, between)
     with pytest.raises(NotEvaluable, match="missing_slices: 1 in gaps"):
         built(scanned(places[:gone] + places[gone + 1 :], lean, lean))
+
+
+def test_thick_slices_between_very_thin_ones_are_no_gap() -> None:
+    thin, thick = [(1.25 * n, 1.25) for n in range(4)], [(3.75 + 5.0 * n, 5.0) for n in range(1, 4)]
+    assert len(built(scanned([*thin, *thick])).positions_mm) == 7
 
 
 @pytest.mark.parametrize(("lean", "tag"), [(18.5, None), (-18.5, None), (18.5, -18.5), (18.5, 0.0), (0.0, -18.5)])
