@@ -38,8 +38,9 @@ def hung_radiograph(frame: Frame, shown: Floats, spacing: Spacing, findings: lis
 def hung_mammogram(frame: Frame, shown: Floats, spacing: Spacing, findings: list[str]) -> tuple[Floats, Spacing]:
     """Chest wall left; oblique and lateral views head up, craniocaudal ones with the lateral side up.
 
-    Which side is lateral is Image Laterality's (0020,0062) word, else Laterality's (0020,0060). Where rows run neither
-    forwards nor backwards the chest wall is where the tissue is, a finding: `orientation_by_content`.
+    Which side is lateral is Image Laterality's (0020,0062) word, else Laterality's (0020,0060); where neither names one
+    a craniocaudal view stays as it came, a finding: `laterality_unknown`. Where rows run neither forwards nor backwards
+    the chest wall is where the tissue is, a finding: `orientation_by_content`.
 
     Args:
         frame: the image.
@@ -52,6 +53,8 @@ def hung_mammogram(frame: Frame, shown: Floats, spacing: Spacing, findings: list
     if sideways:
         along_rows, along_columns = along_columns, along_rows
     side = (frame.text("ImageLaterality") or frame.text("Laterality")).upper()
+    if along_columns in LEFT_OR_RIGHT and side not in LEFT_OR_RIGHT:
+        findings.append("laterality_unknown")
     upturned = along_columns == "H" or (along_columns in LEFT_OR_RIGHT and along_columns == side)
     if sideways or upturned:
         findings.append("reoriented")

@@ -34,8 +34,8 @@ class Projections:
     Attributes:
         images: float32 (images, rows, columns), within 0 and 1.
         verdicts: every series'.
-        findings: stable codes: `no_window`, `presentation_contradicts`, `orientation_by_content`, `reoriented`,
-            `images_left_out`.
+        findings: stable codes: `no_window`, `presentation_contradicts`, `orientation_by_content`, `laterality_unknown`,
+            `reoriented`, `images_left_out`.
     """
 
     images: Floats

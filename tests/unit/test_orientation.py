@@ -84,6 +84,23 @@ def test_a_mammogram_is_shown_chest_wall_left_and_lateral_side_or_head_up(
 
 
 @pytest.mark.parametrize(
+    ("orientation", "laterality", "findings"),
+    [
+        (["A", "R"], {}, ("laterality_unknown",)),
+        (["A", "R"], {"ImageLaterality": "B"}, ("laterality_unknown",)),
+        (["A", "R"], {"ImageLaterality": "L", "Laterality": "R"}, ()),
+        (["A", "FR"], {}, ()),
+    ],
+)
+def test_a_craniocaudal_view_of_an_unknown_breast_says_so(
+    tmp_path: Path, orientation: list[str], laterality: dict[str, str], findings: tuple[str, ...]
+) -> None:
+    image = mammogram(UPRIGHT, PatientOrientation=orientation, **laterality)
+    found = prepared(tmp_path, [image], InputKind.MAMMOGRAMS)
+    assert (bright_corner(found), found.findings) == ("top left", findings)
+
+
+@pytest.mark.parametrize(
     ("orientation", "stored", "findings"),
     [
         ("1 0 0 0 1 0", UPRIGHT, ()),
