@@ -144,7 +144,10 @@ def _values(instance: Frame) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.bo
     bits_stored = int(instance.number("BitsStored") or 0)
     if not 0 < bits_stored <= bits_allocated or instance.number("HighBit") != bits_stored - 1:
         raise NotEvaluable("unsupported_pixel_format", "high bit")
-    signed = instance.number("PixelRepresentation") == 1
+    representation = instance.number("PixelRepresentation")
+    if representation not in (0, 1):
+        raise NotEvaluable("unsupported_pixel_format", "signed or not")
+    signed = representation == 1
     unused = bits_allocated - bits_stored
     if signed:
         stored = stored.view(f"<i{bits_allocated // 8}")

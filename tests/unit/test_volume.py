@@ -280,6 +280,8 @@ def test_padding_is_air() -> None:
         ({"RescaleSlope": None}, "not_hounsfield_units"),
         ({"RescaleSlope": "0"}, "not_hounsfield_units"),
         ({"HighBit": 15}, "unsupported_pixel_format"),
+        ({"PixelRepresentation": None}, "unsupported_pixel_format"),
+        ({"PixelRepresentation": 2}, "unsupported_pixel_format"),
         ({"SamplesPerPixel": 3}, "unsupported_pixel_format"),
         ({"NumberOfFrames": "2"}, "unsupported_pixel_format"),
         ({"BitsAllocated": 32}, "unsupported_pixel_format"),
