@@ -37,6 +37,7 @@ class Verdict(StrEnum):
     DERIVED = "derived"
     BURNED_IN = "burned_in"
     COLOUR = "colour"
+    NOT_COLOUR = "not_colour"
     NO_GEOMETRY = "no_geometry"
     NO_PIXEL_SPACING = "no_pixel_spacing"
     NOT_AXIAL = "not_axial"

@@ -181,6 +181,8 @@ def _level(instance: Instance) -> _Level | Verdict:
         return Verdict.LOCALIZER
     if instance.text("BurnedInAnnotation").upper() == "YES" or instance.text("SpecimenLabelInImage").upper() == "YES":
         return Verdict.BURNED_IN
+    if (instance.number("SamplesPerPixel"), instance.number("BitsAllocated")) != (3, 8):
+        return Verdict.NOT_COLOUR
     sizes = [
         int(instance.number(keyword) or 0)
         for keyword in ("TotalPixelMatrixRows", "TotalPixelMatrixColumns", "Rows", "Columns")

@@ -286,6 +286,17 @@ def test_every_slide_of_a_study_is_given_from_a_level_of_its_own(tmp_path: Path)
     assert [one.verdict for one in found.verdicts] == [Verdict.CHOSEN, Verdict.CHOSEN]
 
 
+def test_a_fluorescent_slide_is_left_out_beside_one_in_colour(tmp_path: Path) -> None:
+    stained, fluorescent = slide([TISSUE_TILE] * 6, name="1"), slide([OTHER_TILE] * 6, name="2")
+    fluorescent.FrameOfReferenceUID, fluorescent.SeriesInstanceUID = f"{ROOT}.8", f"{ROOT}.1.8"
+    fluorescent.SamplesPerPixel, fluorescent.PhotometricInterpretation = 1, "MONOCHROME2"
+    found = prepared(tmp_path, [stained, fluorescent], InputKind.SLIDE_TILES, rows=32, columns=32, spacing=0.001)
+    assert found.slices.shape == (6, 3, 32, 32)
+    assert sorted(one.verdict.value for one in found.verdicts) == ["chosen", "not_colour"]
+    with pytest.raises(NotEvaluable, match="no_series_qualifies: not_colour"):
+        prepared(tmp_path, [fluorescent], InputKind.SLIDE_TILES, rows=32, columns=32, spacing=0.001)
+
+
 def test_one_focal_plane_and_one_optical_path_are_given(tmp_path: Path) -> None:
     planes = slide([*TILES, *[OTHER_TILE] * 6])
     found = prepared(tmp_path, [planes], InputKind.SLIDE_TILES, rows=32, columns=32, spacing=0.001)
