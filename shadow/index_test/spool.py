@@ -47,8 +47,8 @@ class Spool(Inlet):
         for folder in (root, self.studies, self.open_revisions, self.quarantine):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _lock(root / ".lock")
-        for part in root.glob("arrived/*/*.part"):
-            part.unlink()  # never acknowledged
+        for part in (*root.glob("arrived/*.part"), *root.glob("arrived/*/*.part")):
+            part.unlink()  # a trial of the disk, and what was never acknowledged
         for opened in self.open_revisions.glob("*.json"):
             _remove_unfinished(self.studies / opened.stem)
         for folder in (self.open_revisions, self.quarantine):
@@ -85,6 +85,7 @@ class Spool(Inlet):
         found = [
             (path.stat().st_mtime, unquote(folder.name), path.name)
             for folder in self.arrived.iterdir()
+            if folder.is_dir()  # a process that starts tries the disk beside the folders
             for path in folder.iterdir()
             if instance_of(path.name) is not None
         ]

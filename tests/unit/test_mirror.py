@@ -476,6 +476,16 @@ def test_what_a_killed_process_had_begun_to_write_is_gone_after_a_restart(one: B
     assert one.listed("1.2.3") == ["1.2.3.1"]
 
 
+def test_a_start_that_is_killed_while_it_tries_the_disk_stops_no_later_one(one: Bench) -> None:
+    one.receive(encoded("1.2.3", "1.2.3.1"), "1.2.3.1")
+    trial = one.spool.arrived / ".1-probe.part"
+    trial.touch()
+    assert [arrival.calling_ae_title for arrival in one.restart()] == [ROUTER]
+    assert not trial.exists()
+    trial.touch()  # that of a receiver process that starts now, beside this one
+    assert len(one.mirror.unreported()) == 1
+
+
 def test_what_an_earlier_version_received_and_closed_is_taken_up(one: Bench) -> None:
     arrived = one.receive(encoded("1.2.3", "1.2.3.1"), "1.2.3.1").file
     folder = one.spool.arrived_from(ROUTER)
