@@ -59,10 +59,7 @@ class MirrorWorker:
                 refused = True
         if time.monotonic() >= self._look_at and self._inbox.empty():
             # What is reported knows its association, which holds its study open: it must be taken by its report.
-            self._look_at = time.monotonic() + SECONDS_BETWEEN_LOOKS_AT_THE_SPOOL
-            known = _files(self._unfinished)
-            old = self._mirror.unreported(SECONDS_BETWEEN_LOOKS_AT_THE_SPOOL)
-            self._unfinished += [one for one in old if one.file not in known]
+            refused |= not self._look_at_the_spool()
         refused |= not self._record_shed()
         due = self._mirror.due(time.monotonic())
         # An association that was just found closed has reported all it carried: if reports are waiting, its
@@ -87,6 +84,18 @@ class MirrorWorker:
                 time.sleep(SECONDS_TO_GATHER_REPORTS)
             yield report
             timeout = 0.0
+
+    def _look_at_the_spool(self) -> bool:
+        """Take up what nobody reported; false where the disk refused."""
+        self._look_at = time.monotonic() + SECONDS_BETWEEN_LOOKS_AT_THE_SPOOL
+        known = _files(self._unfinished)
+        try:
+            old = self._mirror.unreported(SECONDS_BETWEEN_LOOKS_AT_THE_SPOOL)
+        except OSError as error:
+            log.error("looking_waits", extra={"error": type(error).__name__})
+            return False
+        self._unfinished += [one for one in old if one.file not in known]
+        return True
 
     def _take(self, report: Report) -> None:
         if isinstance(report, Arrival):

@@ -536,3 +536,22 @@ def test_a_file_that_nobody_reported_is_sorted_and_one_that_is_reported_keeps_it
     inbox.put(replace(sent, association_is_open=lambda: True))
     worker.work(0.0)
     assert one.mirror.due(100.0) == [], "held open by the association that its report named"
+
+
+def test_a_disk_that_refuses_to_be_looked_at_does_not_end_the_mirror(one: Bench) -> None:
+    worker = MirrorWorker(one.mirror, Queue(), one.recorded.extend)
+    one.receive(encoded("1.2.3", "1.2.3.1"), "1.2.3.1")
+    (arrived,) = one.spool.arrived.glob("*/*.dcm")
+    os.utime(arrived, (0, 0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    worker._look_at = 0.0
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        worker.work(0.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert arrived.exists()
+    worker._look_at = 0.0
+    worker.work(0.0)
+    worker.work(0.0)
+    assert not arrived.exists()
