@@ -27,6 +27,7 @@ class _Series:
     last_image_at: float
     files: set[Path] = field(default_factory=set)
     judged: int = 0
+    is_needed: bool = False
 
 
 class EarlyStart:
@@ -57,10 +58,12 @@ class EarlyStart:
         """Whether one of the study's series is the one that is needed, and quiet. A series is judged once a size."""
         for series in self._studies.get(study_key, {}).values():
             quiet = at - series.last_image_at >= self._quiet_seconds
-            if quiet and len(series.files) >= self._rules.minimum_slices and series.judged != len(series.files):
-                series.judged = len(series.files)
-                if self._is_needed(series):
-                    return True
+            if not quiet or len(series.files) < self._rules.minimum_slices:
+                continue
+            if series.judged != len(series.files):
+                series.judged, series.is_needed = len(series.files), self._is_needed(series)
+            if series.is_needed:
+                return True
         return False
 
     def forget(self, study_key: str) -> None:

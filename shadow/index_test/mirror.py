@@ -230,7 +230,7 @@ class Mirror:
         if self._early is not None:
             growing = [key for key, one in self._open.items() if one.revision == 1 and key not in due]
             early = [key for key in growing if self._early.ready(key, at)]
-            self._closed_early |= frozenset(early)
+            self._closed_early = frozenset(early)
             due += early
         return due
 

@@ -11,6 +11,7 @@ from head_ct import PSEUDONYMISER, ROOT, RULES, as_file, head_slice
 
 from shadow.domain.clock import SystemClock
 from shadow.index_test.arrival import Arrival
+from shadow.index_test.completion import SECONDS_AT_MOST
 from shadow.index_test.early_start import EarlyStart
 from shadow.index_test.inlet import Offer
 from shadow.index_test.mirror import Mirror
@@ -98,3 +99,18 @@ def test_a_series_that_grows_again_is_judged_again(bench: Bench) -> None:
     bench.arrive("2", range(5, 9), 30.0)
     assert bench.mirror.due(49.0) == []
     assert bench.mirror.due(51.0) == [STUDY]
+
+
+def test_a_study_that_could_not_be_closed_at_once_is_still_due(bench: Bench) -> None:
+    """While another peer sends, reports wait, and what is due waits for them."""
+    bench.arrive("2", range(1, 9), 0.0)
+    assert bench.mirror.due(21.0) == [STUDY]
+    assert bench.mirror.due(22.0) == [STUDY]
+
+
+def test_a_study_that_closes_when_it_is_whole_was_not_closed_early(bench: Bench) -> None:
+    bench.arrive("2", range(1, 9), 0.0)
+    assert bench.mirror.due(21.0) == [STUDY]
+    assert bench.mirror.due(SECONDS_AT_MOST) == [STUDY]
+    bench.mirror.close(STUDY)
+    assert "revision_closed_early" not in [one.action for one in bench.recorded if isinstance(one, Audited)]
