@@ -184,6 +184,9 @@ class Mirror:
             revision = 1 if latest is None else latest.revision + 1
             self._open[study_key] = _OpenRevision(revision, title, first_received_at, present)
             self._completion.touch(study_key, now, None)
+            if self._early is not None and revision == 1:
+                for one in present.values():
+                    self._early.saw(study_key, self._spool.studies / study_key / one.file, now)
         return self.unreported()
 
     def unreported(self, older_than_seconds: float = 0.0) -> list[Arrival]:

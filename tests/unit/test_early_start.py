@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,3 +115,15 @@ def test_a_study_that_closes_when_it_is_whole_was_not_closed_early(bench: Bench)
     assert bench.mirror.due(SECONDS_AT_MOST) == [STUDY]
     bench.mirror.close(STUDY)
     assert "revision_closed_early" not in [one.action for one in bench.recorded if isinstance(one, Audited)]
+
+
+def test_a_restart_knows_the_series_that_had_come_before_it(tmp_path: Path) -> None:
+    killed = made(tmp_path, EARLY)
+    killed.arrive("2", range(1, 9), 0.0)
+    killed.spool.close()
+    again = made(tmp_path, EARLY)
+    restarted_at = time.monotonic()
+    assert again.mirror.recover() == []
+    again.arrive("3", range(1, 3), restarted_at + 30.0)
+    assert again.mirror.due(restarted_at + 31.0) == [STUDY]
+    again.spool.close()
