@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import TracebackType
@@ -21,7 +22,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from shadow.domain.clock import to_text
-from shadow.domain.errors import LedgerConflict
+from shadow.domain.errors import LedgerConflict, StoreError
 from shadow.store.engine import Database
 from shadow.store.events import Event, Kind, body_of
 from shadow.store.migrations import migrate
@@ -125,7 +126,10 @@ def link(row: Row) -> str:
 
 
 class Ledger:
-    """One trial's ledger, opened by one process."""
+    """One trial's ledger, opened by one process.
+
+    Every method raises StoreError where the database is away, its disk is full, or it refuses for another reason.
+    """
 
     def __init__(self, url: str, trial: str) -> None:
         self._database = Database(url)
@@ -143,12 +147,23 @@ class Ledger:
         """Close the connections."""
         self._database.close()
 
+    @contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        with _refusals(), self._database.write() as connection:
+            yield connection
+
+    @contextmanager
+    def _read(self) -> Iterator[sa.Connection]:
+        with _refusals(), self._database.read() as connection:
+            yield connection
+
     def migrate(self) -> None:
         """Bring the schema up to date and begin the trial's chain; safe to repeat."""
-        migrate(self._database)
+        with _refusals():
+            migrate(self._database)
         insert = sqlite_insert if self._database.is_sqlite else postgresql_insert
         first = insert(_HEAD).values(trial=self._trial, seq=0, hash=genesis(self._trial))
-        with self._database.write() as connection:
+        with self._write() as connection:
             connection.execute(first.on_conflict_do_nothing())
 
     def append(self, events: Sequence[Event]) -> list[Ack]:
@@ -162,7 +177,7 @@ class Ledger:
                 JSON in UTF-8 can hold; nothing is appended.
         """
         prepared = [_prepare(event) for event in events]
-        with self._database.write() as connection:
+        with self._write() as connection:
             head = self._locked_head(connection)
             known = self._existing(connection, events)
             rows: list[Row] = []
@@ -236,7 +251,7 @@ class Ledger:
         return sa.select(*_EVENT.c).where(_EVENT.c.trial == self._trial)
 
     def _rows(self, query: sa.Select[Any]) -> list[Row]:
-        with self._database.read() as connection:
+        with self._read() as connection:
             return [_row(row) for row in connection.execute(query)]
 
     def find(self, kind: Kind, key: str) -> Row | None:
@@ -256,7 +271,7 @@ class Ledger:
     def known(self, kind: Kind, keys: Collection[str]) -> frozenset[str]:
         """Those of the keys that are in the ledger under this kind."""
         wanted, found = list(keys), set[str]()
-        with self._database.read() as connection:
+        with self._read() as connection:
             for start in range(0, len(wanted), KEYS_A_QUERY):
                 query = sa.select(_EVENT.c.key).where(
                     _EVENT.c.trial == self._trial,
@@ -275,7 +290,7 @@ class Ledger:
     def count(self, kind: Kind) -> int:
         """How many events of a kind there are."""
         query = sa.select(sa.func.count()).where(_EVENT.c.trial == self._trial, _EVENT.c.kind == kind.value)
-        with self._database.read() as connection:
+        with self._read() as connection:
             return int(connection.execute(query).scalar_one())
 
     def since(self, seq: int, limit: int = 50_000) -> list[Row]:
@@ -285,7 +300,7 @@ class Ledger:
     def head(self) -> Head:
         """The newest position of the chain."""
         query = sa.select(_HEAD.c.seq, _HEAD.c.hash).where(_HEAD.c.trial == self._trial)
-        with self._database.read() as connection:
+        with self._read() as connection:
             return Head(*connection.execute(query).one())
 
     def verify(self) -> Verification:
@@ -303,6 +318,15 @@ class Ledger:
                 return Verification(good, None)
             if head == self.head():  # no writer was at work, so the difference stays
                 return Verification(good, f"the head names event {head.seq}, the chain ends at {good}")
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What the database raises, as the harness knows it."""
+    try:
+        yield
+    except sa.exc.SQLAlchemyError as error:
+        raise StoreError(f"the ledger's database is away, or refuses: {type(error).__name__}") from error
 
 
 def _prepare(event: Event) -> _Prepared:

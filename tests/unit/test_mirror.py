@@ -31,7 +31,8 @@ from shadow.index_test.mirror import Mirror, digest_of, manifest_path, read_mani
 from shadow.index_test.mirror_worker import TITLES_RECORDED_A_DAY, MirrorWorker
 from shadow.index_test.spool import Spool
 from shadow.index_test.spooled_instance import SpooledInstance, instance_of
-from shadow.store.events import Audited, Event
+from shadow.store.events import Audited, Event, Kind
+from shadow.store.ledger import Ledger
 from shadow.store.queue import WorkQueue
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -555,3 +556,14 @@ def test_a_disk_that_refuses_to_be_looked_at_does_not_end_the_mirror(one: Bench)
     worker.work(0.0)
     worker.work(0.0)
     assert not arrived.exists()
+
+
+def test_a_ledger_that_is_away_does_not_end_the_mirror(one: Bench) -> None:
+    inbox: Queue[Report] = Queue()
+    with Ledger(f"sqlite:///{one.root / 'ledger.db'}", "trial") as ledger:
+        worker = MirrorWorker(one.mirror, inbox, ledger.append)
+        inbox.put(AssociationRejected("STRANGER", "calling_ae_title"))
+        worker.work(0.0)  # it has no tables yet
+        ledger.migrate()
+        worker.work(0.0)
+        assert ledger.count(Kind.AUDIT) == 1

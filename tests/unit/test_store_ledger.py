@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import resource
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shadow.domain.errors import LedgerConflict, MigrationEdited
+from shadow.domain.errors import LedgerConflict, MigrationEdited, StoreError
 from shadow.store.engine import Database, sqlite_module
 from shadow.store.events import Audited, Kind
 from shadow.store.ledger import Head, Ledger, Row, canonical, link, sha256_hex
@@ -23,6 +25,17 @@ from shadow.store.migrations import migrate, split_statements
 
 def audited(identifier: str, detail: str = "", actor: str = "test") -> Audited:
     return Audited(identifier, actor, "noted", "object", detail)
+
+
+@contextmanager
+def refusing_disk() -> Iterator[None]:
+    """No file may grow."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.server)])
@@ -302,6 +315,22 @@ def test_on_sqlite_an_append_and_a_close_wait_their_turn_at_the_file_lock(tmp_pa
     assert not acting.is_alive()
     assert ledger.head().seq == (1 if act == "append" else 0)
     ledger.close()
+
+
+def test_a_disk_that_refuses_is_a_refusal_of_the_ledger_and_the_next_append_stands(tmp_path: Path) -> None:
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}", "t") as ledger:
+        ledger.migrate()
+        with refusing_disk(), pytest.raises(StoreError, match="away, or refuses"):
+            ledger.append([audited("a")])
+        ledger.append([audited("b")])
+        assert (ledger.verify().events, ledger.verify().problem) == (1, None)
+
+
+def test_a_database_without_its_tables_is_told_as_one_that_refuses(tmp_path: Path) -> None:
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}", "t") as ledger:
+        for ask in (ledger.head, lambda: ledger.known(Kind.AUDIT, ["a"]), lambda: ledger.append([audited("a")])):
+            with pytest.raises(StoreError):
+                ask()
 
 
 def test_a_write_on_sqlite_holds_the_database_from_its_first_moment(tmp_path: Path) -> None:
