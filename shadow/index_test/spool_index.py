@@ -2,27 +2,36 @@
 
 It answers storage commitment. It is rebuilt from the spool where it is missing or cannot be read, and at each
 start it takes up the studies that changed around its last write, so a crash leaves no gap. No acknowledgement
-waits for it.
+waits for it, and a disk that refuses it stops nothing else.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from shadow.index_test.spooled_instance import SpooledInstance, instance_of
 
+log = logging.getLogger(__name__)
+
 FILE = "index.db"
 SECONDS_LOOKED_BACK = 3600.0
+SECONDS_UNTIL_NEXT_ATTEMPT = 10.0
 _SCHEMA = """
 create table if not exists instance (
     sop_instance_uid text primary key, study_key text not null, file text not null
 ) without rowid;
 pragma user_version = 1;
 """
+
+Answer = TypeVar("Answer")
 
 
 class SpoolIndex:
@@ -37,15 +46,14 @@ class SpoolIndex:
         self._new: list[tuple[str, str, str]] = []
         self._studies = spool / "studies"
         self._path = spool / FILE
+        self._next_attempt_at = 0.0
         written_at = self._path.stat().st_mtime if self._path.exists() else 0.0
         try:
             self._database = self._open()
+            self._take_up(written_at - SECONDS_LOOKED_BACK)
         except sqlite3.DatabaseError:
-            for path in spool.glob(f"{FILE}*"):
-                path.unlink()
-            written_at = 0.0
-            self._database = self._open()
-        self._take_up(written_at - SECONDS_LOOKED_BACK)
+            self._make_anew()
+        self.write()
 
     def __enter__(self) -> SpoolIndex:
         return self
@@ -56,9 +64,10 @@ class SpoolIndex:
         self.close()
 
     def close(self) -> None:
-        """Write what is not yet written, and close."""
+        """Write what is not yet written, and close; what the disk refuses, the next start takes up."""
         with self._guard:
-            self._insert()
+            with suppress(sqlite3.Error):
+                self._insert()
             self._database.close()
 
     def add(self, study_key: str, instances: Iterable[SpooledInstance]) -> None:
@@ -67,18 +76,50 @@ class SpoolIndex:
             self._new += [(one.sop_instance_uid, study_key, one.file) for one in instances]
 
     def write(self) -> None:
-        """Commit what was added; cheap where there is nothing."""
+        """Commit what was added; cheap where there is nothing. What the disk refuses is tried again later."""
         with self._guard:
-            self._insert()
+            if time.monotonic() < self._next_attempt_at:
+                return
+            try:
+                self._whole(self._insert)
+            except sqlite3.OperationalError as error:
+                self._next_attempt_at = time.monotonic() + SECONDS_UNTIL_NEXT_ATTEMPT
+                log.error("index_waits", extra={"error": type(error).__name__})
 
     def find(self, sop_instance_uid: str) -> Path | None:
-        """The instance's file, or None where the spool does not have it."""
+        """The instance's file, or None where the spool does not have it.
+
+        Raises:
+            sqlite3.OperationalError: the disk refuses.
+        """
         query = "select study_key, file from instance where sop_instance_uid = ?"
-        with self._guard:
+
+        def found() -> tuple[str, str] | None:
             self._insert()
-            row = self._database.execute(query, (sop_instance_uid,)).fetchone()
+            row: tuple[str, str] | None = self._database.execute(query, (sop_instance_uid,)).fetchone()
+            return row
+
+        with self._guard:
+            row = self._whole(found)
         path = None if row is None else self._studies / row[0] / row[1]
         return path if path is not None and path.exists() else None
+
+    def _whole(self, step: Callable[[], Answer]) -> Answer:
+        """What the step answers; where the file turns out to be damaged, on one that was made anew."""
+        try:
+            return step()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            self._database.close()
+            self._make_anew()
+            return step()
+
+    def _make_anew(self) -> None:
+        for path in self._path.parent.glob(f"{FILE}*"):
+            path.unlink()
+        self._database = self._open()
+        self._take_up(0.0)
 
     def _insert(self) -> None:
         if not self._new:
@@ -103,8 +144,7 @@ class SpoolIndex:
     def _take_up(self, changed_after: float) -> None:
         for folder in self._studies.iterdir():
             if folder.stat().st_mtime >= changed_after:
-                self.add(folder.name, _instances(folder))
-        self.write()
+                self._new += [(one.sop_instance_uid, folder.name, one.file) for one in _instances(folder)]
 
 
 def _instances(folder: Path) -> Iterator[SpooledInstance]:
