@@ -175,7 +175,8 @@ class Mirror:
             study_key = path.stem
             latest = self._latest_manifest(study_key)
             present = self._instances_in(study_key)
-            if latest is not None:  # it may have been closed without being queued
+            if latest is not None:  # it may have been closed without being queued, and its name not yet be durable
+                sync_folder(self._spool.studies / study_key)
                 self._admission.put(f"{study_key}.r{latest.revision}")
             if len(present) == (0 if latest is None else len(latest.instances)):
                 path.unlink()
@@ -267,6 +268,7 @@ class Mirror:
         path = self._spool.studies / study_key / f"manifest-r{opened.revision}.json"
         if path.exists():  # an earlier attempt got as far as this: its manifest stands
             manifest = read_manifest(path)
+            sync_folder(path.parent)
         else:
             write_manifest(path, manifest)
         self._admission.put(f"{study_key}.r{opened.revision}")

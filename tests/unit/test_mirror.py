@@ -18,6 +18,7 @@ from queue import Queue
 import pydicom
 import pytest
 from blake3 import blake3
+from folder_syncs import folder_syncs
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
@@ -305,6 +306,27 @@ def test_instances_that_came_while_the_queue_refused_are_closed_as_the_next_revi
     one.close("1.2.3")
     assert (one.listed("1.2.3", 1), one.listed("1.2.3", 2)) == (["1.2.3.1"], ["1.2.3.1", "1.2.3.2"])
     assert len(one.queue.ready()) == 2
+
+
+def test_a_manifest_that_was_not_yet_durable_is_before_it_is_queued(one: Bench) -> None:
+    one.sort("1.2.3", "1.2.3.1")
+    study = one.path("1.2.3").parent
+    with folder_syncs(refused=study), pytest.raises(OSError, match="Input/output error"):
+        one.close("1.2.3")
+    assert one.path("1.2.3").exists()
+    with folder_syncs() as synced:
+        one.close("1.2.3")
+    assert synced.index(study) < synced.index(one.root / "queue")
+
+
+def test_what_a_killed_process_closed_is_durable_before_it_is_queued(one: Bench) -> None:
+    one.sort("1.2.3", "1.2.3.1")
+    study = one.path("1.2.3").parent
+    with folder_syncs(refused=study), pytest.raises(OSError, match="Input/output error"):
+        one.close("1.2.3")
+    with folder_syncs() as synced:
+        one.restart()
+    assert synced.index(study) < [path.name for path in synced].index("queue")
 
 
 HOSTILE = ["badVR.dcm", "no_meta_group_length.dcm", "ExplVR_BigEndNoMeta.dcm", "UN_sequence.dcm", "rtplan.dcm"]
