@@ -172,23 +172,37 @@ class Mirror:
         """
         now = time.monotonic()
         for path in sorted(self._spool.open_revisions.glob("*.json")):
-            study_key = path.stem
-            latest = self._latest_manifest(study_key)
-            present = self._instances_in(study_key)
-            if latest is not None:  # it may have been closed without being queued, and its name not yet be durable
-                sync_folder(self._spool.studies / study_key)
-                self._admission.put(f"{study_key}.r{latest.revision}")
-            if len(present) == (0 if latest is None else len(latest.instances)):
-                path.unlink()
-                continue
-            title, first_received_at = _read_opening(path)
-            revision = 1 if latest is None else latest.revision + 1
-            self._open[study_key] = _OpenRevision(revision, title, first_received_at, present)
-            self._completion.touch(study_key, now, None)
-            if self._early is not None and revision == 1:
-                for one in present.values():
-                    self._early.saw(study_key, self._spool.studies / study_key / one.file, now)
+            try:
+                self._take_up(path, now)
+            except StoreError as error:  # a damaged file of one study must not stop the receiver; it stays as it is
+                log.error("study_damaged", extra={"study_key": path.stem, "error": type(error).__name__})
         return self.unreported()
+
+    def _take_up(self, path: Path, now: float) -> None:
+        study_key = path.stem
+        latest = self._latest_manifest(study_key)
+        present = self._instances_in(study_key)
+        is_queued = latest is None or self._is_queued_again(latest)
+        if is_queued and len(present) == (0 if latest is None else len(latest.instances)):
+            path.unlink()
+            return
+        title, first_received_at = _read_opening(path)
+        revision = 1 if latest is None else latest.revision + int(is_queued)
+        self._open[study_key] = _OpenRevision(revision, title, first_received_at, present)
+        self._completion.touch(study_key, now, None)
+        if self._early is not None and revision == 1:
+            for one in present.values():
+                self._early.saw(study_key, self._spool.studies / study_key / one.file, now)
+
+    def _is_queued_again(self, latest: StudyManifest) -> bool:
+        """Queue a revision that may have been closed without that; false where the disk refuses, as when it is full."""
+        try:
+            sync_folder(self._spool.studies / latest.study_key)  # the manifest's name may not be durable yet
+            self._admission.put(f"{latest.study_key}.r{latest.revision}")
+        except OSError as error:
+            log.error("closing_waits", extra={"study_key": latest.study_key, "error": type(error).__name__})
+            return False
+        return True
 
     def unreported(self, older_than_seconds: float = 0.0) -> list[Arrival]:
         """What has lain in the spool unsorted for so long, whoever put it there: a fetch reports nothing."""
@@ -373,5 +387,8 @@ def _read_spooled(one: dict[str, str]) -> SpooledInstance:
 
 
 def _read_opening(path: Path) -> tuple[str, datetime]:
-    content = json.loads(path.read_bytes())
-    return content["calling_ae_title"], from_text(content["first_received_at"])
+    try:
+        content = json.loads(path.read_bytes())
+        return content["calling_ae_title"], from_text(content["first_received_at"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path.name}: not an open revision: {type(error).__name__}") from error

@@ -329,6 +329,36 @@ def test_what_a_killed_process_closed_is_durable_before_it_is_queued(one: Bench)
     assert synced.index(study) < [path.name for path in synced].index("queue")
 
 
+def test_a_start_on_a_disk_that_refuses_the_queue_receives_and_queues_later(one: Bench) -> None:
+    one.sort("1.2.3", "1.2.3.1")
+    queue = one.root / "queue"
+    with folder_syncs(refused=queue), pytest.raises(OSError, match="Input/output error"):
+        one.close("1.2.3")
+    next(queue.glob("*.ready")).unlink()
+    with folder_syncs(refused=queue):
+        assert one.restart() == []
+    next(queue.glob("*.ready")).unlink()
+    one.sort("1.2.3", "1.2.3.2")
+    assert one.due() != []
+    one.close("1.2.3")
+    assert len(one.queue.ready()) == 1
+    one.close("1.2.3")
+    assert (one.listed("1.2.3", 1), one.listed("1.2.3", 2)) == (["1.2.3.1"], ["1.2.3.1", "1.2.3.2"])
+    assert len(one.queue.ready()) == 2
+    assert list(one.spool.open_revisions.iterdir()) == []
+
+
+@pytest.mark.parametrize("file", ["studies/{}/manifest-r1.json", "open/{}.json"])
+def test_a_damaged_file_of_one_study_does_not_stop_a_start(one: Bench, file: str) -> None:
+    one.sort("1.2.3", "1.2.3.1")
+    one.close("1.2.3")
+    one.sort("1.2.3", "1.2.3.2")
+    one.sort("1.2.4", "1.2.4.1")
+    (one.root / "spool" / file.format(PSEUDONYMISER.study_key("1.2.3"))).write_bytes(bytes(100))
+    one.restart()
+    assert one.due() == [PSEUDONYMISER.study_key("1.2.4")]
+
+
 HOSTILE = ["badVR.dcm", "no_meta_group_length.dcm", "ExplVR_BigEndNoMeta.dcm", "UN_sequence.dcm", "rtplan.dcm"]
 
 
