@@ -95,10 +95,12 @@ class Commitments:
 
         Raises:
             StoreError: the file is not a request.
+            OSError: the disk refuses to make durable what is there.
         """
         request = self.read(path)
         committed: list[tuple[str, str]] = []
         failed: list[tuple[str, str, int]] = []
+        folders: set[Path] = set()
         arrived = self._arrived_files()
         for sop_class_uid, sop_instance_uid in request.references:
             found = index.find(sop_instance_uid) or arrived.get(sop_instance_uid)
@@ -108,6 +110,9 @@ class Commitments:
                 failed.append((sop_class_uid, sop_instance_uid, CLASS_CONFLICT))
             else:
                 committed.append((sop_class_uid, sop_instance_uid))
+                folders.add(found.parent)
+        for folder in folders:  # an instance whose sender was refused for a failing disk lies there by name alone
+            sync_folder(folder)
         if failed and time.time() - path.stat().st_mtime < SECONDS_FOR_SORTING:
             return None
         return CommitmentAnswer(request, tuple(committed), tuple(failed))

@@ -11,8 +11,9 @@ from pathlib import Path
 from queue import Queue
 
 import pytest
+from folder_syncs import folder_syncs
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 from test_dicom_scp import PSEUDONYMISER, ROUTER, receiver, slices, store_all, until
@@ -21,6 +22,8 @@ from shadow.adapters.dicom_scp import StorageScp
 from shadow.adapters.storage_commitment import CommitmentDesk
 from shadow.domain.clock import SystemClock
 from shadow.index_test.arrival import Report
+from shadow.index_test.commitment import CommitmentRequest, Commitments
+from shadow.index_test.inlet import Offer, Receipt
 from shadow.index_test.mirror import Mirror
 from shadow.index_test.mirror_worker import MirrorWorker
 from shadow.index_test.spool import Spool
@@ -153,6 +156,24 @@ def test_what_does_not_or_is_of_another_class_is_told_with_its_reason(tmp_path: 
         assert [one.ReferencedSOPInstanceUID for one in information.ReferencedSOPSequence] == ["1.2.3.1.1"]
         failed = {one.ReferencedSOPInstanceUID: one.FailureReason for one in information.FailedSOPSequence}
         assert failed == {"1.2.3.1.2": 0x0119, MISSING: 0x0112}
+
+
+def test_an_instance_whose_name_the_disk_refused_to_keep_is_not_committed(tmp_path: Path) -> None:
+    """It lies in the spool, but a power cut would take it: its sender was told that it is not stored."""
+    root = tmp_path / "spool"
+    with (
+        Spool(root, (ROUTER,), minimum_free_bytes=0, maximum_object_bytes=1 << 20) as spool,
+        SpoolIndex(root) as index,
+    ):
+        offer = Offer(ROUTER, CTImageStorage, "1.2.3.1", ExplicitVRLittleEndian)
+        assert spool.receive(offer, memoryview(bytes(100)))[0] is Receipt.STORED
+        requests = Commitments(root)
+        requests.accept(CommitmentRequest(ROUTER, "1.2.9", ((CTImageStorage, "1.2.3.1"),)))
+        (path,) = requests.waiting()
+        with folder_syncs(refused=spool.arrived_from(ROUTER)), pytest.raises(OSError, match="Input/output error"):
+            requests.answer(path, index)
+        answer = requests.answer(path, index)
+        assert answer is not None and not answer.failed
 
 
 def test_a_request_outlives_its_receiver_and_a_router_that_is_away(tmp_path: Path) -> None:
