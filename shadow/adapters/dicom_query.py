@@ -30,7 +30,7 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from shadow.adapters.dicom_peer import is_listening
+from shadow.adapters.dicom_peer import close_refused, is_listening
 from shadow.domain.errors import ArchiveUnavailable, ShadowError
 from shadow.index_test.archive import FetchedInstance, ListedStudy, parsed_count
 from shadow.index_test.dicom_time import parsed_date, parsed_time
@@ -205,9 +205,8 @@ class DimseArchive:
             tls_args=(self._tls, self._peer.host) if self._tls else None,
         )
         if not association.is_established:
-            reason, connection = _refusal(association), association.dul.socket
-            if connection is not None and connection.socket is not None:  # pynetdicom leaves it open
-                connection.socket.close()
+            reason = _refusal(association)
+            close_refused(association)
             raise self._unavailable(reason)
         try:
             yield association

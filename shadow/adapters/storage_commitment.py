@@ -21,7 +21,7 @@ from pydicom.uid import UID
 from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
-from shadow.adapters.dicom_peer import is_listening
+from shadow.adapters.dicom_peer import close_refused, is_listening
 from shadow.domain.errors import StoreError
 from shadow.index_test.commitment import CommitmentAnswer, CommitmentRequest, Commitments
 from shadow.index_test.instance import PYDICOM_ERRORS
@@ -82,7 +82,11 @@ class CommitmentDesk:
                 log.error("storage_commitment_waits", extra={"error": type(error).__name__})
 
     def _answer_all(self, index: SpoolIndex) -> None:
-        """Answer every request whose time has come; one that cannot be answered now comes again later."""
+        """Answer every request whose time has come; one that cannot be answered now comes again later.
+
+        A peer that was not reached is not tried again for its other requests: the others would wait for it each time.
+        """
+        away: set[str] = set()
         for path in self._requests.waiting():
             next_at, pause = self._pauses.get(path, (0.0, FIRST_PAUSE_SECONDS))
             if time.monotonic() < next_at:
@@ -91,7 +95,10 @@ class CommitmentDesk:
                 answer = self._requests.answer(path, index)
                 if answer is None:
                     continue
-                delivered = self._deliver(answer)
+                peer = answer.request.calling_ae_title
+                delivered = peer not in away and self._deliver(answer)
+                if not delivered:
+                    away.add(peer)
             except StoreError as error:
                 log.error("commitment_request_damaged", extra={"error": str(error)})
                 delivered = True
@@ -121,6 +128,7 @@ class CommitmentDesk:
             tls_args=(self._tls, peer.host) if peer.tls and self._tls else None,
         )
         if not association.is_established:
+            close_refused(association)
             return False
         try:
             status, _ = association.send_n_event_report(

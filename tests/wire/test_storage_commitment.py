@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
@@ -188,6 +189,36 @@ def test_a_request_outlives_its_receiver_and_a_router_that_is_away(tmp_path: Pat
     with at_work(tmp_path, router), router.listening():
         until(lambda: [kind for kind, _ in router.told] == [1])
     assert list((tmp_path / "spool" / "commitments").iterdir()) == []
+
+
+def test_a_peer_that_takes_no_association_is_tried_once_for_all_that_it_asked(tmp_path: Path) -> None:
+    root = tmp_path / "spool"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as away,
+        Spool(root, (ROUTER,), minimum_free_bytes=0, maximum_object_bytes=1 << 20) as spool,
+        SpoolIndex(root) as index,
+    ):
+        spool.receive(Offer(ROUTER, CTImageStorage, "1.2.3.1", ExplicitVRLittleEndian), memoryview(bytes(100)))
+        attempts = [0]
+
+        def refuse() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = away.accept()
+                    attempts[0] += 1
+                    connection.close()
+
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
+        desk = CommitmentDesk("SHADOW", (CommitmentPeer(ROUTER, "127.0.0.1", away.getsockname()[1]),), root)
+        requests = Commitments(root)
+        for number in range(3):
+            requests.accept(CommitmentRequest(ROUTER, f"1.2.9.{number}", ((CTImageStorage, "1.2.3.1"),)))
+        desk._answer_all(index)
+        away.shutdown(socket.SHUT_RDWR)
+        refusing.join()
+        assert attempts == [2], "one to see whether it listens, one for the association"
+        assert len(requests.waiting()) == 3
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # pydicom, on both sides
