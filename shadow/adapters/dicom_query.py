@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import date, datetime, time, timedelta
+from contextlib import ExitStack, contextmanager
+from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -32,7 +33,14 @@ from pynetdicom.sop_class import (
 
 from shadow.adapters.dicom_peer import close_refused, is_listening
 from shadow.domain.errors import ArchiveUnavailable, ShadowError
-from shadow.index_test.archive import FetchedInstance, ListedStudy, parsed_count
+from shadow.index_test.archive import (
+    FetchedInstance,
+    ListCutShort,
+    Listed,
+    ListedStudy,
+    every_study,
+    parsed_count,
+)
 from shadow.index_test.dicom_time import parsed_date, parsed_time
 from shadow.index_test.instance import PYDICOM_ERRORS
 from shadow.index_test.sop_classes import BESIDE_IMAGES, IMAGE_CLASSES, WITHOUT_DETECTOR
@@ -55,7 +63,6 @@ IN_WORDS = {
     WARNING: "could not send all of it",
 }
 """PS3.4 tables C.4-1, C.4-2 and C.4-3, PS3.7 annex C."""
-SHORTEST_SPAN = timedelta(minutes=15)
 OFTEN_COMPRESSED = tuple(sorted(IMAGE_CLASSES | {"1.2.840.10008.5.1.4.1.1.7"}))
 SELDOM_COMPRESSED = tuple(sorted((WITHOUT_DETECTOR | BESIDE_IMAGES) - set(OFTEN_COMPRESSED)))
 STORAGE_CLASSES = OFTEN_COMPRESSED + SELDOM_COMPRESSED
@@ -64,6 +71,8 @@ UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 TRANSFER_SYNTAXES = (
     *UNCOMPRESSED, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless,
 )  # fmt: skip
+
+_Find = Callable[[Dataset], Iterator[Dataset]]
 
 
 class DimseArchive:
@@ -80,26 +89,24 @@ class DimseArchive:
 
     def studies_of(self, day: date, modality: str) -> Iterator[ListedStudy]:
         """The studies of a day that hold a series of the modality."""
-        begin = datetime.combine(day, time())
-        yield from self._between(begin, begin + timedelta(days=1), modality)
+        with self._asking() as find:
+            try:
+                yield from every_study(day, partial(self._listed_between, find, modality))
+            except ListCutShort:
+                raise self._unavailable("lists too many studies for its own limits") from None
 
-    def _between(self, begin: datetime, end: datetime, modality: str) -> Iterator[ListedStudy]:
-        """The studies of a span of one day; where it holds more than the archive wants to list, of its halves."""
+    def _listed_between(self, find: _Find, modality: str, begin: datetime, end: datetime) -> Listed:
         query = _study_query()
         query.StudyDate = begin.strftime("%Y%m%d")
         query.ModalitiesInStudy = modality
         if end - begin < timedelta(days=1):
             query.StudyTime = f"{begin:%H%M%S}-{end - timedelta(seconds=1):%H%M%S}.999999"
+        found: list[ListedStudy] = []
         try:
-            for one in self._find(query):
-                yield _listed(one, begin.date())
+            found.extend(_listed(one, begin.date()) for one in find(query))
         except _TooMany:
-            # What has come stands: a study without a time of day is in neither half.
-            if end - begin <= SHORTEST_SPAN:
-                raise self._unavailable("lists too many studies for its own limits") from None
-            middle = begin + (end - begin) / 2
-            yield from self._between(begin, middle, modality)
-            yield from self._between(middle, end, modality)
+            return Listed(found, is_cut=True)
+        return Listed(found)
 
     def instance_count(self, study_instance_uid: str) -> int | None:
         """Number of Study Related Instances, or None."""
@@ -168,18 +175,35 @@ class DimseArchive:
                 raise self._unavailable(f"{_said(status.Status)}, {failed} instances failed")
 
     def _find(self, query: Dataset) -> Iterator[Dataset]:
-        with self._associated([StudyRootQueryRetrieveInformationModelFind]) as association:
-            for status, found in association.send_c_find(query, StudyRootQueryRetrieveInformationModelFind):
-                if "Status" not in status:
-                    raise self._unavailable("ended the association while it was answering")
-                if status.Status in CUT_SHORT:
-                    raise _TooMany(f"archive of {self._peer.site}: {_said(status.Status)}")
-                if status.Status in PENDING:
-                    if found is None:
-                        raise self._unavailable("sent an answer that cannot be decoded")
-                    yield found
-                elif status.Status != 0x0000:
-                    raise self._unavailable(_said(status.Status))
+        with self._asking() as find:
+            yield from find(query)
+
+    @contextmanager
+    def _asking(self) -> Iterator[_Find]:
+        """Asks over one association, and over another where the archive has ended it after an answer."""
+        with ExitStack() as stack:
+            associations: list[Association] = []
+
+            def find(query: Dataset) -> Iterator[Dataset]:
+                if not associations or not associations[-1].is_established:
+                    model = StudyRootQueryRetrieveInformationModelFind
+                    associations.append(stack.enter_context(self._associated([model])))
+                yield from self._answers(associations[-1], query)
+
+            yield find
+
+    def _answers(self, association: Association, query: Dataset) -> Iterator[Dataset]:
+        for status, found in association.send_c_find(query, StudyRootQueryRetrieveInformationModelFind):
+            if "Status" not in status:
+                raise self._unavailable("ended the association while it was answering")
+            if status.Status in CUT_SHORT:
+                raise _TooMany(f"archive of {self._peer.site}: {_said(status.Status)}")
+            if status.Status in PENDING:
+                if found is None:
+                    raise self._unavailable("sent an answer that cannot be decoded")
+                yield found
+            elif status.Status != 0x0000:
+                raise self._unavailable(_said(status.Status))
 
     @contextmanager
     def _associated(

@@ -5,20 +5,27 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Callable, Iterator
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from shadow.domain.errors import ArchiveUnavailable
-from shadow.index_test.archive import FetchedInstance, ListedStudy, parsed_count
+from shadow.index_test.archive import (
+    FetchedInstance,
+    ListCutShort,
+    Listed,
+    ListedStudy,
+    every_study,
+    parsed_count,
+)
 from shadow.index_test.dicom_time import parsed_date, parsed_time
 from shadow.protocol.deployment import ArchivePeer
 
 SECONDS_FOR_AN_ANSWER = 120.0
 STUDIES_A_PAGE = 200
-SHORTEST_SPAN = timedelta(minutes=15)
 MAXIMUM_PART_BYTES = 1 << 31
 MAXIMUM_HEAD_BYTES = 1 << 16
 STUDY_FIELDS = ("00080020", "00080030", "00080050", "00081030", "00080061", "0020000D", "00100030", "00201208")
@@ -39,26 +46,17 @@ class WebArchive:
         self._peer, self._home = peer, home
 
     def studies_of(self, day: date, modality: str) -> Iterator[ListedStudy]:
-        """The studies of a day that hold a series of the modality.
+        """The studies of a day that hold a series of the modality."""
+        try:
+            yield from every_study(day, partial(self._listed_between, modality))
+        except ListCutShort:
+            raise self._unavailable("has more studies in a quarter of an hour than it will list") from None
 
-        A server may cut its list short and not say so (Orthanc's LimitFindResults). So the halves of a span that told
-        something are asked for too, and the halves of these, as long as they tell something new.
-        """
-        begin = datetime.combine(day, time())
-        yield from self._between(begin, begin + timedelta(days=1), modality, set())
-
-    def _between(self, begin: datetime, end: datetime, modality: str, known: set[str]) -> Iterator[ListedStudy]:
-        """The studies of a span of one day that are not known yet."""
+    def _listed_between(self, modality: str, begin: datetime, end: datetime) -> Listed:
         query = {"StudyDate": begin.strftime("%Y%m%d"), "ModalitiesInStudy": modality}
         if end - begin < timedelta(days=1):
             query["StudyTime"] = f"{begin:%H%M%S}-{end - timedelta(seconds=1):%H%M%S}.999999"
-        fresh = [one for one in self._pages(query, begin.date()) if one.study_instance_uid not in known]
-        yield from fresh
-        known |= {one.study_instance_uid for one in fresh}
-        if fresh and end - begin > SHORTEST_SPAN:
-            middle = begin + (end - begin) / 2
-            yield from self._between(begin, middle, modality, known)
-            yield from self._between(middle, end, modality, known)
+        return Listed(list(self._pages(query, begin.date())))
 
     def _pages(self, query: dict[str, str], day: date) -> Iterator[ListedStudy]:
         """All pages of an answer.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, time
+from datetime import date, datetime, time, timedelta
 from typing import Protocol
+
+SHORTEST_SPAN = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,66 @@ class Archive(Protocol):
         Raises:
             ArchiveUnavailable: it did not send all that it said it would.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What an archive lists of a span of one day; `is_cut` where it says that it has more."""
+
+    studies: list[ListedStudy]
+    is_cut: bool = False
+
+    @property
+    def uids(self) -> set[str]:
+        """Study Instance UIDs, as they were sent."""
+        return {one.study_instance_uid for one in self.studies}
+
+
+class ListCutShort(Exception):
+    """An archive has more studies within a quarter of an hour than it lists at once."""
+
+
+def every_study(day: date, ask: Callable[[datetime, datetime], Listed]) -> Iterator[ListedStudy]:
+    """The studies of a day, also from an archive that lists no more than so many at once and may not say so.
+
+    An answer that is shorter than the longest one is whole: the archive would have listed as many. Of one that is as
+    long, or holds what an answer about more did not, the halves of its span are asked for too. An archive that tells
+    where it cuts is believed. What has come stands: a study without a time of day is in neither half.
+
+    Args:
+        day: by the archive's wall clock.
+        ask: asks for the studies from an instant of the day until before another one.
+
+    Raises:
+        ListCutShort: the shortest span holds more than is listed.
+    """
+    begin = datetime.combine(day, time())
+    whole = ask(begin, begin + timedelta(days=1))
+    yield from whole.studies
+    known, longest, tells = whole.uids, len(whole.studies), whole.is_cut
+    spans = [(begin, begin + timedelta(days=1))] if whole.studies or whole.is_cut else []
+    while spans:
+        begin, end = spans.pop()
+        middle = begin + (end - begin) / 2
+        halves = {span: ask(*span) for span in ((begin, middle), (middle, end))}
+        tells |= any(half.is_cut for half in halves.values())
+        first, second = halves.values()
+        if not tells and first.uids == second.uids:
+            continue  # it does not ask for the time of day
+        grown: dict[tuple[datetime, datetime], bool] = {}
+        for span, half in halves.items():
+            fresh = [one for one in half.studies if one.study_instance_uid not in known]
+            yield from fresh
+            known |= half.uids
+            longest = max(longest, len(half.studies))
+            grown[span] = bool(fresh)
+        for span, half in reversed(halves.items()):
+            is_full = bool(half.studies) and len(half.studies) == longest
+            if half.is_cut or (not tells and (is_full or grown[span])):
+                if span[1] - span[0] > SHORTEST_SPAN:
+                    spans.append(span)
+                elif half.is_cut or (is_full and len(known) > longest):
+                    raise ListCutShort
 
 
 def parsed_count(text: str) -> int | None:

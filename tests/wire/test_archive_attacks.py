@@ -209,6 +209,34 @@ def test_an_answer_that_is_cut_short_is_asked_for_in_halves_and_what_came_stands
         assert numbers_of(archive) == [9, 1, 2]
 
 
+def in_span(asked: str | None, hour: int) -> bool:
+    """Whether a full hour lies in what a query's StudyTime asks for."""
+    begin, end = (asked or "000000-240000").split("-")
+    return begin <= f"{hour:02}0000" <= end
+
+
+HOURS = {1: 6, 2: 6, 3: 7, 4: 8, 5: 9, 6: 20}
+"""Six studies and their hours; the archive lists three at once, and does not say that there are more."""
+
+
+def test_an_archive_that_cuts_its_list_and_does_not_say_so_lists_all_of_a_day() -> None:
+    def find(query: Dataset) -> Steps:
+        found = [number for number, hour in HOURS.items() if in_span(query.get("StudyTime"), hour)]
+        return [(0xFF00, study(number)) for number in found[:3]]
+
+    with dimse(find) as archive:
+        assert sorted(numbers_of(archive)) == sorted(HOURS)
+
+
+def test_a_server_that_cuts_its_list_and_does_not_say_so_lists_all_of_a_day() -> None:
+    def answer(_: str, query: dict[str, list[str]]) -> Answer:
+        found = [number for number, hour in HOURS.items() if in_span(query.get("StudyTime", [None])[0], hour)]
+        return told(*found[:3][int(query["offset"][0]) :])
+
+    with web(answer) as archive:
+        assert sorted(numbers_of(archive)) == sorted(HOURS)
+
+
 def test_a_refusal_is_told_in_words() -> None:
     with dimse(lambda _: [(0x0124, None)]) as archive, pytest.raises(ArchiveUnavailable, match="does not let us ask"):
         numbers_of(archive)
