@@ -35,10 +35,11 @@ def completeness(
     `connection` is one on which `linkage.link` has run. A study counts as received where it was on record when the
     archive listed it; one that came later, or was fetched, does not, because the route had failed.
     """
+    last_instant = protocol.index_window_end - timedelta.resolution
     wanted = {
         "sites": [site.identifier for site in sites],
-        "window_start": protocol.index_window_start,
-        "window_end": protocol.index_window_end,
+        "first_days": [protocol.index_window_start.astimezone(site.time_zone).date() for site in sites],
+        "last_days": [last_instant.astimezone(site.time_zone).date() for site in sites],
     }
     asked = tuple(
         ArchiveAsked(site, until, int(silent))

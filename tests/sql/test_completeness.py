@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from head_ct import riverside
@@ -68,7 +69,7 @@ def test_a_study_that_came_later_was_missing_all_the_same(tmp_path: Path) -> Non
 
 
 def test_days_without_an_answer_are_counted_until_they_have_one(tmp_path: Path) -> None:
-    before = [asked(day) for day in range(-7, 1)]
+    before = [asked(day) for day in range(-8, 1)]  # by the site's clock the window begins the evening before
     result = found(tmp_path, *before, asked(1, "archive_silent"), asked(2, "archive_silent"), asked(2))
     assert result is not None
     (site,) = result.asked
@@ -110,12 +111,25 @@ def test_a_week_is_closed_once_every_archive_has_answered_for_a_day_after_it(tmp
         assert (week.closed, week.eligible, week.labelled) == (closed, 1, 1)
 
 
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York"])
+def test_days_of_the_index_window_are_those_of_the_sites_clock(tmp_path: Path, zone: str) -> None:
+    """At its first midnight there it is another day by UTC."""
+    site = replace(riverside(), time_zone=ZoneInfo(zone))
+    midnight = datetime.combine((START - timedelta(days=7)).date(), time(), site.time_zone)
+    ruled = replace(RULED, index_window_start=midnight, index_window_end=midnight + timedelta(days=8))
+    with linked(tmp_path, *(asked(day) for day in range(-7, 1)), *listed("1", 30)) as connection:
+        result = completeness(connection, (site,), ruled)
+    assert result is not None
+    assert result.asked[0].days_without_answer == 0
+    assert not result.unknown
+
+
 def test_days_that_nobody_asked_about_have_no_answer_either(tmp_path: Path) -> None:
-    """The window began seven days before the first question; then the scheduler slept while studies came."""
+    """The window began eight days there before the first question; then the scheduler slept while studies came."""
     result = found(tmp_path, asked(0), *listed("1", 10))
     assert result is not None
     (site,) = result.asked
-    assert (site.days_without_answer, site.asked_until) == (7 + 7, START)
+    assert (site.days_without_answer, site.asked_until) == (8 + 7, START)
 
 
 def test_a_site_whose_archive_is_never_asked_is_named_and_holds_up_no_alarm(tmp_path: Path) -> None:

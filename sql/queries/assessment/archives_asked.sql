@@ -1,8 +1,15 @@
 -- grain: one row a site whose archive is asked, or should be: $sites, and any other that was asked.
--- asked_until: the last day that has an answer. days_without_answer: days of the index window without one, from
--- $window_start to the last day that any archive was asked about, or to three days before the newest study here: a day
--- has its answer once it has settled.
-with asked as (
+-- asked_until: the last day that has an answer. days_without_answer: days of the index window without one, from the
+-- first ($first_days, by each site's clock) to the last day that any archive was asked about, or to three days before
+-- the newest study here: a day has its answer once it has settled.
+with declared as (
+    select
+        unnest($sites) as site,
+        unnest($first_days)::date as first_day,
+        unnest($last_days)::date as last_day
+),
+
+asked as (
     select
         split_part(object, ':', 1) as site,
         split_part(object, ':', 2)::date as day,
@@ -12,32 +19,33 @@ with asked as (
     group by all
 ),
 
-last_day as (
+last_asked as (
     select greatest(
         (select max(day) from asked),
         (select (max(acquired_at) at time zone 'UTC')::date - 3 from primary_study)
     ) as day
 ),
 
-in_window as (
-    select unnest(generate_series(
-        ($window_start::timestamptz at time zone 'UTC')::date::timestamp,
-        least(
-            (select day from last_day),
-            (($window_end::timestamptz - interval 1 microsecond) at time zone 'UTC')::date
-        )::timestamp,
-        interval 1 day
-    ))::date as day
-),
-
 site as (
-    select unnest($sites) as site
+    select * from declared
     union
-    select site from asked
+    select
+        site,
+        (select min(first_day) from declared) as first_day,
+        (select max(last_day) from declared) as last_day
+    from asked
+    where site not in (select site from declared)
 ),
 
 wanted as (
-    select site, day from site cross join in_window
+    select
+        site,
+        unnest(generate_series(
+            first_day::timestamp,
+            least((select day from last_asked), last_day)::timestamp,
+            interval 1 day
+        ))::date as day
+    from site
     union
     select site, day from asked
 )
