@@ -16,12 +16,12 @@ from shadow.domain.errors import ArchiveUnavailable, SetupError
 from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.archive import Archive, FetchedInstance
 from shadow.index_test.inlet import Inlet, Offer, Receipt
-from shadow.index_test.reconciliation import fetched_first
+from shadow.index_test.reconciliation import FETCHED, FETCHER, INSTANCES, fetched_first
 from shadow.index_test.spooled_instance import instance_of
 from shadow.store.durable import make_folder, sync_folder, write_durably
 from shadow.store.events import Audited
 
-ACTOR, FETCHED, NOT_HERE = "backfill", "study_fetched", "study_was_not_here"
+NOT_HERE = "study_was_not_here"
 WHOLE = "whole"
 """A file beside a fetched study: all of it is here and on record, and may be moved to the spool."""
 DISK_REFUSES = (Receipt.NO_SPACE, Receipt.WRITE_FAILED)
@@ -87,8 +87,9 @@ class Backfill:
             new = self._drop_what_is_here(staging, study_key)
             if new:
                 self._record_absence(study_key)
-                detail = f"instances={new}"
-                self.record(Audited(f"backfill:{study_key}:{detail}", ACTOR, FETCHED, study_key, detail))
+                here = len(self._here(study_key))
+                detail = f"{INSTANCES}{new}"
+                self.record(Audited(f"{FETCHER}:{study_key}:{here}:{detail}", FETCHER, FETCHED, study_key, detail))
                 write_durably(staging / WHOLE, b"")
                 self._move(staging)
         finally:
@@ -101,7 +102,7 @@ class Backfill:
     def _record_absence(self, study_key: str) -> None:
         """That nothing of the study was here: from now on it never counts as having come by its route."""
         if not self._here(study_key):
-            self.record(Audited(fetched_first(study_key), ACTOR, NOT_HERE, study_key, ""))
+            self.record(Audited(fetched_first(study_key), FETCHER, NOT_HERE, study_key, ""))
 
     def _here(self, study_key: str) -> frozenset[str]:
         """SOP Instance UIDs of the study that are in the spool."""

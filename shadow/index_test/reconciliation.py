@@ -6,7 +6,9 @@ asked for the studies that the protocol's rules admit, and each one is put on re
 
 from __future__ import annotations
 
+import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -24,6 +26,8 @@ from shadow.store.ledger import Ledger
 
 ACTOR = "reconciliation"
 ASKED, SILENT = "archive_asked", "archive_silent"
+FETCHER, FETCHED, INSTANCES = "backfill", "study_fetched", "instances="
+"""Who fetches a study, and what stands on record of it, with how many of its instances came that way."""
 UNLISTED, UNKNOWN = "unlisted", "unknown"
 MIDDAY = time(12)
 
@@ -156,6 +160,7 @@ class Reconciler:
         keys = [one.study_key for one in settled]
         listed_before = self.ledger.known(Kind.ARCHIVE_STUDY, keys)
         fetched = self.ledger.known(Kind.AUDIT, [fetched_first(key) for key in keys])
+        fetched_instances = self._fetched_instances()
         for one in settled:
             if one.study_key in listed_before:
                 continue
@@ -172,8 +177,19 @@ class Reconciler:
                 listed_at=now,
                 received=received,
                 instances_listed=one.study.instances,
-                instances_received=self.instance_count(one.study_key) if received else 0,
+                instances_received=max(0, self.instance_count(one.study_key) - fetched_instances[one.study_key])
+                if received
+                else 0,
             )
+
+    def _fetched_instances(self) -> Counter[str]:
+        """By study, how many of its instances are here because we fetched them."""
+        fetched: Counter[str] = Counter()
+        for row in self.ledger.about(FETCHER, Kind.AUDIT):
+            entry = json.loads(row.body or "{}")
+            if entry.get("action") == FETCHED:
+                fetched[entry["object"]] += int(entry["detail"].removeprefix(INSTANCES))
+        return fetched
 
     def _place(self, site: Site, archive: Archive, one: _Admitted) -> tuple[str, str]:
         """Scanner and shift by the archive's word."""

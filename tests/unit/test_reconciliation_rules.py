@@ -196,6 +196,7 @@ def test_of_a_study_that_is_partly_here_only_the_rest_is_fetched_and_it_had_come
         assert backfill(tmp_path, other).fetch(Shelf(instances=(first, second)), f"{ROOT}.1") == 1
         assert [second.sop_instance_uid in one.name for one in arrived(tmp_path)] == [True]
         assert ask(other, Shelf((study(1),)), here=[1]).missing == 0
+        assert '"instances_received":2' in bodies(other)[0], "of the three that are here, one was fetched"
 
 
 def test_a_full_disk_ends_the_fetch_and_leaves_nothing_half(ledger: Ledger, tmp_path: Path) -> None:

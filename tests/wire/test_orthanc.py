@@ -182,7 +182,7 @@ def test_a_fetched_study_takes_the_way_of_every_other(
         manifest = running.manifest(f"{ROOT}.1")
         assert (len(manifest.instances), manifest.calling_ae_title) == (5, TITLE)
     key = manifest.study_key
-    assert [row.key for row in ledger.since(0)] == [f"fetched-first:{key}", f"backfill:{key}:instances=5"]
+    assert [row.key for row in ledger.since(0)] == [f"fetched-first:{key}", f"backfill:{key}:0:instances=5"]
     assert list((running.spool / "fetching").iterdir()) == []
 
 
