@@ -112,7 +112,10 @@ def store(arguments, instances):
 
 
 def set_refused_aside(arguments, instances):
-    """Send them one by one; returns how many are refused. Raises HTTPError where none is taken: nobody may be there."""
+    """Send them one by one; returns how many are refused.
+
+    Raises HTTPError where neither one of them nor the newest instance is taken: nobody may be there.
+    """
     refused, problem = [], None
     for number, one in enumerate(instances):
         try:
@@ -122,13 +125,28 @@ def set_refused_aside(arguments, instances):
             problem = error
             if len(refused) == number + 1 and not answers(arguments):
                 raise  # the receiver is away: all of them wait
-    if problem is not None and len(refused) == len(instances):
-        raise problem  # a full disk refuses all; a single one waits for company
+    if problem is not None and len(refused) == len(instances) and not takes_newest(arguments, refused):
+        raise problem  # a full disk refuses all; what has nothing behind it waits for company
     if refused:
         known = read_refused(arguments.cursor + ".refused")
         write_durably(arguments.cursor + ".refused", "\n".join(dict.fromkeys(known + refused)) + "\n")
         say(f"{len(refused)} instances are refused while others are taken; they are tried again every ten minutes")
     return len(refused)
+
+
+def takes_newest(arguments, refused):
+    """Whether the newest instance beside these is taken, ahead of its turn: a study may be refused whole."""
+    last = call(arguments.orthanc, "/changes?last", arguments.user)["Last"]
+    since = max(0, last - CHANGES_A_REQUEST)
+    changes = call(arguments.orthanc, f"/changes?since={since}&limit={CHANGES_A_REQUEST}", arguments.user)
+    for one in reversed(changes["Changes"]):
+        if one["ChangeType"] == "NewInstance" and one["ID"] not in refused and exists(arguments, one["ID"]):
+            try:
+                store(arguments, [one["ID"]])
+            except urllib.error.HTTPError:
+                return False
+            return True
+    return False
 
 
 def answers(arguments):

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -22,10 +29,10 @@ pytestmark = pytest.mark.server
 
 
 @contextmanager
-def forwarding(folder: Path, orthanc: Orthanc) -> Iterator[Path]:
+def forwarding(folder: Path, url: str) -> Iterator[Path]:
     """The program at work; yields its log."""
     script = project_folder("deploy") / "orthanc" / "forward_changes.py"
-    options = ["--orthanc", orthanc.url, "--cursor", str(folder / "cursor"), "--every", "0.1", "--retry-refused", "0.5"]
+    options = ["--orthanc", url, "--cursor", str(folder / "cursor"), "--every", "0.1", "--retry-refused", "0.5"]
     with (folder / "forwarder.log").open("ab") as log:
         process = subprocess.Popen([sys.executable, str(script), *options], stdout=log, stderr=log)
         try:
@@ -33,6 +40,81 @@ def forwarding(folder: Path, orthanc: Orthanc) -> Iterator[Path]:
         finally:
             process.terminate()
             process.wait()
+
+
+@dataclass
+class ChangeLog:
+    """What the program asks of an Orthanc: its instances in their order, and those that the receiver refuses."""
+
+    instances: list[str]
+    refused: frozenset[str]
+    delivered: set[str] = field(default_factory=set)
+    seconds_for_many: float = 0.0
+
+    def answer(self, path: str, content: Any) -> Any:
+        """The answer to a call, or None where it fails."""
+        asked = parse_qs(urlsplit(path).query, keep_blank_values=True)
+        if "last" in asked:
+            return {"Last": len(self.instances)}
+        if "since" in asked:
+            since, limit = int(asked["since"][0]), int(asked["limit"][0])
+            some = self.instances[since : since + limit]
+            changes = [{"ChangeType": "NewInstance", "ID": one} for one in some]
+            end = since + len(some)
+            return {"Changes": changes, "Last": end, "Done": end == len(self.instances)}
+        if path.endswith("/store"):
+            if len(content["Resources"]) > 1:
+                time.sleep(self.seconds_for_many)
+            self.delivered |= set(content["Resources"]) - self.refused
+            return None if self.refused & set(content["Resources"]) else {}
+        return {}  # C-ECHO, and the metadata of an instance
+
+    @contextmanager
+    def at_work(self) -> Iterator[str]:
+        """Yields its address."""
+        log = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                found = log.answer(self.path, json.loads(body or "null"))
+                with suppress(OSError):  # the program may be gone
+                    self.send_response(500 if found is None else 200)
+                    self.end_headers()
+                    self.wfile.write(json.dumps(found).encode())
+
+            do_POST = do_GET  # noqa: N815 (the server's names)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
+def test_a_study_that_is_refused_whole_holds_up_nobody_behind_it(tmp_path: Path) -> None:
+    refused = [f"refused-{number}" for number in range(120)]
+    orthanc = ChangeLog([*refused, "taken"], frozenset(refused))
+    with orthanc.at_work() as url, forwarding(tmp_path, url):
+        until(lambda: (tmp_path / "cursor").exists() and (tmp_path / "cursor").read_text() == "121", seconds=20)
+        assert (tmp_path / "cursor.refused").read_text().split() == refused
+
+
+def test_what_has_nothing_behind_it_waits(tmp_path: Path) -> None:
+    orthanc = ChangeLog(["refused-1", "refused-2"], frozenset({"refused-1", "refused-2"}))
+    with orthanc.at_work() as url, forwarding(tmp_path, url) as log:
+        until(lambda: "not delivered" in log.read_text())
+        assert not (tmp_path / "cursor").exists()
+        orthanc.instances.append("taken")
+        until((tmp_path / "cursor").exists)
+        assert orthanc.delivered == {"taken"}
 
 
 def large(dataset: Dataset) -> None:
@@ -57,7 +139,7 @@ def revisions(running: Running, study: str) -> list[StudyManifest]:
 
 def test_an_instance_that_is_refused_for_ever_holds_nobody_up_and_is_tried_again(tmp_path: Path) -> None:
     port = free_port()
-    with running_orthanc(tmp_path / "orthanc", port) as orthanc, forwarding(tmp_path, orthanc) as log:
+    with running_orthanc(tmp_path / "orthanc", port) as orthanc, forwarding(tmp_path, orthanc.url) as log:
         limited = receiver(port=port, maximum_object_bytes=300_000, quiet_period_seconds=2.0)
         with mirror_at_work(tmp_path, limited, titles=(AE_TITLE,)) as running:
             orthanc.upload(as_file(head_slice(study="1", number=1, change=large)))
@@ -83,7 +165,7 @@ def test_a_cursor_that_is_damaged_or_of_another_database_passes_nothing_over(
     with running_orthanc(tmp_path / "orthanc", port) as orthanc:
         upload(orthanc, "1", 3)
         at_work = mirror_at_work(tmp_path, receiver(port=port), titles=(AE_TITLE,))
-        with at_work as running, forwarding(tmp_path, orthanc) as log:
+        with at_work as running, forwarding(tmp_path, orthanc.url) as log:
             assert instances(running, "1") == 3
             until(lambda: said in log.read_text())
 
@@ -104,7 +186,7 @@ def test_orthanc_may_restart_and_forget_an_instance_in_between(tmp_path: Path) -
         gone, *_ = orthanc.get("/instances")
         orthanc.delete(f"/instances/{gone}")
         with (
-            forwarding(tmp_path, orthanc),
+            forwarding(tmp_path, orthanc.url),
             mirror_at_work(tmp_path, receiver(port=port), titles=(AE_TITLE,)) as running,
         ):
             assert instances(running, "1") == 3
