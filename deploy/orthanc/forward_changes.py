@@ -18,6 +18,7 @@ import base64
 import http.client
 import json
 import os
+import socket
 import sys
 import time
 import urllib.error
@@ -26,16 +27,17 @@ import urllib.request
 CHANGES_A_REQUEST = 100
 LONGEST_PAUSE_SECONDS = 60.0
 SECONDS_BETWEEN_TRIES_OF_REFUSED = 600.0
+SECONDS_FOR_AN_ANSWER = 300.0
 FAILURES = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
 """What a call raises where the other side is away, restarts in the midst of an answer, or answers something else."""
 
 
-def call(base, path, user="", content=None):
+def call(base, path, user="", content=None, seconds=SECONDS_FOR_AN_ANSWER):
     """One REST call; raises OSError or ValueError where it fails."""
     request = urllib.request.Request(base + path, None if content is None else json.dumps(content).encode())
     if user:
         request.add_header("Authorization", "Basic " + base64.b64encode(user.encode()).decode())
-    with urllib.request.urlopen(request, timeout=300) as answer:
+    with urllib.request.urlopen(request, timeout=seconds) as answer:
         return json.load(answer)
 
 
@@ -98,7 +100,8 @@ def forward(arguments):
     if present:
         try:
             store(arguments, present)
-        except urllib.error.HTTPError:
+        except (urllib.error.HTTPError, socket.timeout):  # noqa: UP041 (Python 3.9 tells it from TimeoutError)
+            # One is refused, or all of them take longer than is waited for.
             delivered -= set_refused_aside(arguments, present)
     if changes["Last"] != read_cursor(arguments.cursor):
         write_durably(arguments.cursor, str(changes["Last"]))
@@ -106,9 +109,9 @@ def forward(arguments):
 
 
 def store(arguments, instances):
-    """Have Orthanc send them; raises HTTPError where one of them is not taken."""
+    """Have Orthanc send them; raises HTTPError where one of them is not taken, socket.timeout where it takes long."""
     order = {"Resources": instances, "Synchronous": True, "Permissive": False, "Timeout": 60}
-    call(arguments.orthanc, f"/modalities/{arguments.modality}/store", arguments.user, order)
+    call(arguments.orthanc, f"/modalities/{arguments.modality}/store", arguments.user, order, arguments.timeout)
 
 
 def set_refused_aside(arguments, instances):
@@ -192,6 +195,7 @@ def main():
     parser.add_argument("--user", default=os.environ.get("ORTHANC_USER", ""), help="name:password, or ORTHANC_USER")
     parser.add_argument("--modality", default="shadow", help="the receiver's name in DicomModalities")
     parser.add_argument("--cursor", required=True, help="a file of this program's own, on a disk that lasts")
+    parser.add_argument("--timeout", type=float, default=SECONDS_FOR_AN_ANSWER, help="seconds for one delivery")
     parser.add_argument("--every", type=float, default=1.0, help="seconds between looks while nothing is new")
     parser.add_argument(
         "--retry-refused", type=float, default=SECONDS_BETWEEN_TRIES_OF_REFUSED,

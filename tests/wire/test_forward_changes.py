@@ -29,12 +29,12 @@ pytestmark = pytest.mark.server
 
 
 @contextmanager
-def forwarding(folder: Path, url: str) -> Iterator[Path]:
+def forwarding(folder: Path, url: str, *others: str) -> Iterator[Path]:
     """The program at work; yields its log."""
     script = project_folder("deploy") / "orthanc" / "forward_changes.py"
     options = ["--orthanc", url, "--cursor", str(folder / "cursor"), "--every", "0.1", "--retry-refused", "0.5"]
     with (folder / "forwarder.log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, str(script), *options], stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, str(script), *options, *others], stdout=log, stderr=log)
         try:
             yield folder / "forwarder.log"
         finally:
@@ -115,6 +115,14 @@ def test_what_has_nothing_behind_it_waits(tmp_path: Path) -> None:
         orthanc.instances.append("taken")
         until((tmp_path / "cursor").exists)
         assert orthanc.delivered == {"taken"}
+
+
+def test_a_hundred_images_that_take_too_long_together_are_sent_one_by_one(tmp_path: Path) -> None:
+    """Asked again for all of them, Orthanc would send them all again, for ever."""
+    orthanc = ChangeLog(["large-1", "large-2", "large-3"], frozenset(), seconds_for_many=2.0)
+    with orthanc.at_work() as url, forwarding(tmp_path, url, "--timeout", "0.5") as log:
+        until((tmp_path / "cursor").exists)
+        assert "not delivered" not in log.read_text()
 
 
 def large(dataset: Dataset) -> None:
