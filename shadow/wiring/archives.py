@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shadow.domain.errors import ArchiveUnavailable, ConfigurationError, LaneBusy
+from shadow.domain.errors import ArchiveUnavailable, ConfigurationError, LaneBusy, ShadowError
 from shadow.index_test.archive import Archive, ListedStudy
 from shadow.index_test.reconciliation import DayReconciled
 from shadow.protocol.deployment import ArchivePeer, Retrieve
@@ -24,11 +25,26 @@ if TYPE_CHECKING:
     from shadow.index_test.backfill import Backfill
     from shadow.store.ledger import Ledger
 
+_log = logging.getLogger(__name__)
+
 
 def reconcile_archives() -> int:
-    """Reconcile every site that has an archive. Returns how many days are on record, those without an answer too."""
+    """Reconcile every site that has an archive. Returns how many days are on record, those without an answer too.
+
+    Raises:
+        ShadowError: one site cannot be asked as the deployment says; the others were.
+    """
     trial = task_trial()
-    return sum(len(reconcile_site(trial, peer.site)) for peer in trial.deployment.archives)
+    days, failures = 0, list[ShadowError]()
+    for peer in trial.deployment.archives:
+        try:
+            days += len(reconcile_site(trial, peer.site))
+        except ShadowError as error:
+            _log.error("reconciliation of %s failed: %s", peer.site, error)
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return days
 
 
 def reconcile_site(trial: Trial, site: str, days: tuple[date, ...] | None = None) -> list[DayReconciled]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from shadow.cli import app
 from shadow.domain.errors import LaneBusy, SetupError
 from shadow.domain.home import Home
 from shadow.domain.project import project_folder
-from shadow.wiring.archives import backfill_site
+from shadow.store.events import Kind
+from shadow.wiring.archives import backfill_site, reconcile_archives
 from shadow.wiring.assessing import assess_trial
 from shadow.wiring.trial import open_trial, register_trial
 
@@ -117,3 +119,28 @@ def test_one_study_that_cannot_be_fetched_holds_up_no_other_and_a_full_disk_is_t
             fcntl.flock(lock, fcntl.LOCK_EX)
             with pytest.raises(LaneBusy, match="wait until it ends"):
                 list(backfill_site(open_trial(home), "riverside", ()))
+
+
+def test_a_site_that_cannot_be_asked_as_set_up_keeps_no_other_from_being_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "home")
+    deployment = tmp_path / "deployment.toml"
+    archive = f'[[archives]]\nsite = "{{}}"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {free_port()}\n'
+    deployment.write_text(
+        '[receiver.tls]\ncertificate = "gone.pem"\nkey = "gone.key"\nclient_authorities = "gone.pem"\n'
+        + archive.format("riverside")
+        + "tls = true\n"
+        + archive.format("hillside")
+    )
+    trial = shutil.copytree(project_folder("configs"), tmp_path / "configs") / "trials" / "demo-head-ct.toml"
+    trial.write_text(
+        trial.read_text().replace("start = 2026-08-24", "start = 2000-01-01").replace("= 2026-11-23", "= 2200-01-01")
+    )
+    register_trial(trial, home, deployment)
+    monkeypatch.setenv("SHADOW_HOME", str(home.root))
+    with pytest.raises(SetupError, match="there is no file"):
+        reconcile_archives()
+    with open_trial(home).open_ledger() as ledger:
+        silent = [row.key for row in ledger.of_kind(Kind.AUDIT) if row.key.startswith("archive_silent:hillside")]
+    assert silent
