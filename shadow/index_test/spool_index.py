@@ -71,7 +71,10 @@ class SpoolIndex:
             self._database.close()
 
     def add(self, study_key: str, instances: Iterable[SpooledInstance]) -> None:
-        """Enter instances of a study; of two with one UID the first stays. `write` makes them last."""
+        """Enter instances of a study; of two with one UID the last counts: somebody may have emptied the spool since.
+
+        `write` makes them last.
+        """
         with self._guard:
             self._new += [(one.sop_instance_uid, study_key, one.file) for one in instances]
 
@@ -125,7 +128,7 @@ class SpoolIndex:
         if not self._new:
             return
         with self._database:
-            self._database.executemany("insert or ignore into instance values (?, ?, ?)", self._new)
+            self._database.executemany("insert or replace into instance values (?, ?, ?)", self._new)
         self._new = []
 
     def _open(self) -> sqlite3.Connection:

@@ -16,15 +16,18 @@ STUDIES, INSTANCES = 4, 300
 PAGE_BYTES = 4096
 
 
-def enter(spool: Path, index: SpoolIndex | None = None, study: str = "S1", uid: str = "1.2.3.1") -> None:
+def enter(
+    spool: Path, index: SpoolIndex | None = None, study: str = "S1", uid: str = "1.2.3.1", content: str = ""
+) -> Path:
     """An instance in a study's folder, as the mirror puts it there."""
     folder = spool / "studies" / study
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name_of(uid, blake3(uid.encode()).hexdigest())
+    path = folder / name_of(uid, blake3((uid + content).encode()).hexdigest())
     path.touch()
     instance = instance_of(path.name)
     if index is not None and instance is not None:
         index.add(study, [instance])
+    return path
 
 
 @pytest.fixture
@@ -83,3 +86,17 @@ def test_a_disk_that_refuses_the_index_stops_nothing_and_nothing_is_forgotten(tm
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     with SpoolIndex(tmp_path) as again:
         assert again.find("1.2.3.2") is not None
+
+
+@pytest.mark.parametrize(("study", "content"), [("S1", "other bytes"), ("S2", "")])
+def test_what_was_sent_again_after_somebody_emptied_the_spool_is_found(
+    tmp_path: Path, study: str, content: str
+) -> None:
+    (tmp_path / "studies").mkdir()
+    with SpoolIndex(tmp_path) as index:
+        first = enter(tmp_path, index)
+        assert index.find("1.2.3.1") == first
+        first.unlink()
+        assert index.find("1.2.3.1") is None
+        again = enter(tmp_path, index, study, content=content)
+        assert index.find("1.2.3.1") == again
