@@ -286,15 +286,15 @@ class Mirror:
         else:
             write_manifest(path, manifest)
         self._admission.put(f"{study_key}.r{opened.revision}")
-        if len(manifest.instances) < len(instances):  # more came between the attempts
-            opened.revision += 1
-            return manifest
         if study_key in self._forced:
             name = f"{study_key}.r{manifest.revision}"
             self._record([Audited(f"cap:{name}", ACTOR, "revision_closed_at_cap", study_key, name)])
         if study_key in self._closed_early:
             name = f"{study_key}.r{manifest.revision}"
             self._record([Audited(f"early:{name}", ACTOR, "revision_closed_early", study_key, name)])
+        if len(manifest.instances) < len(instances):  # more came between the attempts
+            opened.revision += 1
+            return manifest
         (self._spool.open_revisions / f"{study_key}.json").unlink(missing_ok=True)
         del self._open[study_key]
         self._completion.forget(study_key)

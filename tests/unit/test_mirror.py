@@ -9,6 +9,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -306,6 +307,30 @@ def test_instances_that_came_while_the_queue_refused_are_closed_as_the_next_revi
     one.close("1.2.3")
     assert (one.listed("1.2.3", 1), one.listed("1.2.3", 2)) == (["1.2.3.1"], ["1.2.3.1", "1.2.3.2"])
     assert len(one.queue.ready()) == 2
+
+
+def test_a_revision_at_the_cap_is_counted_though_the_ledger_was_away_and_more_came(tmp_path: Path) -> None:
+    answers: list[Exception | None] = [StoreError("away"), None, None]
+    recorded: list[Event] = []
+
+    def record(events: Sequence[Event]) -> None:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+        recorded.extend(events)
+
+    one = bench(tmp_path, record)
+    for instance in ("1.2.3.1", "1.2.3.2"):
+        arrival = one.receive(encoded("1.2.3", instance), instance)
+        one.mirror.sort(replace(arrival, association_is_open=lambda: True))
+        assert one.due() != []
+        with suppress(StoreError):
+            one.close("1.2.3")
+    assert one.due() != []
+    one.close("1.2.3")
+    key = PSEUDONYMISER.study_key("1.2.3")
+    assert [event.key for event in recorded] == [f"cap:{key}.r1", f"cap:{key}.r2"]
+    one.spool.close()
 
 
 def test_a_manifest_that_was_not_yet_durable_is_before_it_is_queued(one: Bench) -> None:
