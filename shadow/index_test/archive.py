@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Protocol
 
+from shadow.index_test.dicom_time import FIRST_YEAR, parsed_date
+
 SHORTEST_SPAN = timedelta(minutes=15)
 
 
@@ -129,6 +131,12 @@ def every_study(day: date, ask: Callable[[datetime, datetime], Listed]) -> Itera
                     spans.append(span)
                 elif half.is_cut or (is_full and len(known) > longest):
                     raise ListCutShort
+
+
+def usable_date(text: str, asked: date) -> date:
+    """A Study Date, or the day that was asked about where it is none or stands for none."""
+    found = parsed_date(text)
+    return found if found is not None and found.year >= FIRST_YEAR else asked
 
 
 def parsed_count(text: str) -> int | None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import date, time, timedelta
 
+FIRST_YEAR = 1970
+"""Nothing was acquired before: 00010101 and 19000101 stand where nobody knew a date."""
+
 
 def parsed_offset(text: str) -> timedelta | None:
     """Timezone Offset From UTC (0008,0201): +hhmm or -hhmm, within -1200 and +1400 (PS3.3 C.12.1.1.8)."""

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from shadow.domain.shift import local_instant
 from shadow.index_test.character_sets import in_unicode
 from shadow.index_test.deidentify_values import device_text
-from shadow.index_test.dicom_time import parsed_date, parsed_offset, parsed_time
+from shadow.index_test.dicom_time import FIRST_YEAR, parsed_date, parsed_offset, parsed_time
 from shadow.index_test.identifying_words import IdentifyingWords, identifying_words
 from shadow.index_test.instance import Instance
 from shadow.index_test.sop_classes import IMAGE_CLASSES
@@ -30,8 +30,6 @@ IDENTITY_KEYWORDS = (
 """What the vault keeps of a study."""
 _MONTHS, _WEEKS, _DAYS = 12, 52, 365
 _OLDEST_SHOWN = 90
-_FIRST_YEAR = 1970
-"""Nothing was acquired before: 00010101 and 19000101 stand where a device has no date."""
 _A_DAY = timedelta(days=1)
 
 
@@ -154,7 +152,7 @@ def _acquired_at(instance: Instance, zone: ZoneInfo | None) -> datetime | None:
     for kind in ("Acquisition", "Study"):
         day = parsed_date(instance.text(f"{kind}Date"))
         wall_clock = parsed_time(instance.text(f"{kind}Time"))
-        if day is None or wall_clock is None or day.year < _FIRST_YEAR:
+        if day is None or wall_clock is None or day.year < FIRST_YEAR:
             continue
         try:
             if zone is not None:
