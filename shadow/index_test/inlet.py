@@ -121,17 +121,18 @@ class Inlet:
         head = partial(file_head, offer.sop_class_uid, offer.sop_instance_uid, offer.transfer_syntax_uid)
         return self._files.create(self._folders[offer.calling_ae_title], name, head, seen)
 
-    def has_space(self) -> bool:
-        """Whether the file system has more than the minimum free."""
-        return self._space.is_enough()
+    def room(self) -> Receipt:
+        """`STORED` where the file system has more than the minimum free, else why nothing can be taken."""
+        try:
+            return Receipt.STORED if self._space.is_enough() else Receipt.NO_SPACE
+        except OSError as error:
+            return _receipt_of(error)
 
     def begin(self, offer: Offer) -> Incoming:
         """Begin to take one object; its fragments are written as they come."""
         if not is_uid(offer.sop_instance_uid) or not is_uid(offer.sop_class_uid):
             return Incoming(self, offer, Receipt.INVALID_UID)
-        if not self.has_space():
-            return Incoming(self, offer, Receipt.NO_SPACE)
-        return Incoming(self, offer, Receipt.STORED)
+        return Incoming(self, offer, self.room())
 
     def receive(self, offer: Offer, data_set: memoryview) -> tuple[Receipt, str]:
         """Take one object whose data set has come whole; its receipt, and its file's name where it was stored."""
@@ -212,8 +213,9 @@ class Incoming:
             return
         if self._size - self._checked_at > BYTES_BETWEEN_SPACE_CHECKS:
             self._checked_at = self._size
-            if not self._spool.has_space():
-                self.fail(Receipt.NO_SPACE)
+            room = self._spool.room()
+            if room is not Receipt.STORED:
+                self.fail(room)
                 return
         try:
             self._file.append(fragment)

@@ -597,6 +597,14 @@ def test_a_disk_that_fails_in_the_middle_of_an_object_leaves_nothing_behind(one:
     assert one.spool.receive(offer, content)[0] is Receipt.STORED
 
 
+def test_a_disk_that_does_not_tell_how_full_it_is_refuses_the_object_and_no_more(one: Bench) -> None:
+    offer = Offer(ROUTER, CT, "1.2.3.1", EXPLICIT_LITTLE_ENDIAN)
+    one.spool.arrived.rename(one.root / "away")
+    assert one.spool.receive(offer, memoryview(b"\0" * 8)) == (Receipt.WRITE_FAILED, "")
+    (one.root / "away").rename(one.spool.arrived)
+    assert one.spool.receive(offer, memoryview(b"\0" * 8))[0] is Receipt.STORED
+
+
 def test_a_file_that_nobody_reported_is_sorted_and_one_that_is_reported_keeps_its_association(one: Bench) -> None:
     inbox: Queue[Report] = Queue()
     worker = MirrorWorker(one.mirror, inbox, one.recorded.extend)
