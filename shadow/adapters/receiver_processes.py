@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,12 @@ class HelperProcesses:
 
     def _look_after(self) -> None:
         while not self._stopping.is_set():
-            ours, theirs = self._context.Pipe()
-            process = self._context.Process(
-                target=_receive, args=(theirs, self._settings, self._titles, self._home), daemon=True
-            )
-            process.start()
-            theirs.close()
+            try:
+                process, ours = self._start()
+            except OSError as error:  # no descriptor, or no process, is left; later there may be
+                log.error("receiver_helper_not_started", extra={"error": type(error).__name__})
+                self._stopping.wait(SECONDS_UNTIL_RESTART)
+                continue
             try:
                 self._listen(ours)
             finally:
@@ -75,6 +76,21 @@ class HelperProcesses:
             if not self._stopping.is_set():
                 log.error("receiver_helper_died", extra={"exit_code": process.exitcode})
                 self._stopping.wait(SECONDS_UNTIL_RESTART)
+
+    def _start(self) -> tuple[SpawnProcess, Connection]:
+        """A helper, and our end of its pipe."""
+        ours, theirs = self._context.Pipe()
+        try:
+            process = self._context.Process(
+                target=_receive, args=(theirs, self._settings, self._titles, self._home), daemon=True
+            )
+            process.start()
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return process, ours
 
     def _listen(self, pipe: Connection) -> None:
         """Pass on what the helper says until it, or we, come to an end."""

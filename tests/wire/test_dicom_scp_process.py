@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -20,10 +21,13 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from retrying_router import ct_slice, store
 
+from shadow.adapters.dicom_peer import is_listening
+from shadow.adapters.receiver_processes import HelperProcesses
 from shadow.domain.home import Home
 from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.mirror import StudyManifest, manifest_path, read_manifest
 from shadow.index_test.spooled_instance import instance_of
+from shadow.protocol.deployment import Receiver
 from shadow.store.events import Kind
 from shadow.store.ledger import Ledger
 from shadow.store.queue import WorkQueue
@@ -241,6 +245,22 @@ def test_helpers_on_one_port_lose_nothing_when_one_or_all_are_killed(tmp_path: P
             router.close()
         mirror.close()
     assert_nothing_is_lost(mirror, routers)
+
+
+def test_a_helper_that_could_not_be_started_is_started_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = Receiver(port=free_port(), processes=2, minimum_free_bytes=0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        helpers = HelperProcesses(settings, (ROUTER,), tmp_path, lambda _: None)
+        helpers.__enter__()
+        until(lambda: any(record.message == "receiver_helper_not_started" for record in caplog.records))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        until(lambda: is_listening("127.0.0.1", settings.port, 1.0))
+    finally:
+        helpers.__exit__()
 
 
 def test_kill_minus_nine_under_load_loses_no_acknowledged_instance_and_doubles_none(
