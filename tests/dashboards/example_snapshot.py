@@ -338,9 +338,10 @@ def example_completeness() -> Completeness:
     names = ("site", "scanner", "shift", "acquired_at", "in_time", "here_now", "short_of_instances")
     connection.register("listed_study", pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows]))
     audits = [
-        {"action": "archive_asked", "object": f"{site.identifier}:{START + timedelta(days=day):%Y-%m-%d}"}
+        {"action": "archive_asked", "object": f"{site.identifier}:{first_day + timedelta(days=day)}"}
         for site in SITES
-        for day in range(89)
+        for first_day in (START.astimezone(site.time_zone).date(),)
+        for day in range(90)
     ]
     connection.register("primary_study", pa.table({"acquired_at": [START + timedelta(days=90)]}))
     connection.register("audit", pa.Table.from_pylist(audits))
