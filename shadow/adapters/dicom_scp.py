@@ -106,6 +106,7 @@ class StorageScp:
         handlers: list[tuple[Any, Callable[[Any], Any]]] = [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_REJECTED, self._rejected),
+            (evt.EVT_FSM_TRANSITION, self._turned),
         ]
         if commitments is not None:
             self._entity.add_supported_context(StorageCommitmentPushModel)
@@ -211,6 +212,11 @@ class StorageScp:
 
     def _refused(self, reason: str) -> None:
         self._report(AssociationRejected("", reason))
+
+    def _turned(self, event: evt.Event) -> None:
+        """Count what pynetdicom's state machine refuses by itself, before anybody is asked (PS3.8 table 9-10)."""
+        if (event.current_state, event.next_state) == ("Sta2", "Sta13"):
+            self._refused("not_understood")
 
     def _rejected(self, event: evt.Event) -> None:
         requestor = event.assoc.requestor

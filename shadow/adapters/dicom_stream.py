@@ -206,7 +206,7 @@ class _UpperLayer(DULServiceProvider):  # type: ignore[misc]
 
 
 def _serve(association: Any, run: Callable[[], None]) -> None:
-    """An association's thread: where pynetdicom fails on what its peer asks for, the connection must not stay."""
+    """One of an association's threads: where pynetdicom fails on what its peer says, the connection must not stay."""
     try:
         run()
     except Exception as error:  # noqa: BLE001 (the edge of a thread: what it holds would be held for ever)
@@ -226,10 +226,12 @@ class _Handler(RequestHandler):  # type: ignore[misc]
             association.dul.event_queue.queue.clear()  # of the socket that is replaced
             association.dul.socket = bounded = BoundedSocket(association, client_socket=self.request)
             bounded.seconds_for_a_pdu = server.seconds_for_a_pdu
+            association.dul.run = partial(_serve, association, association.dul.run)
             return association
         # What TLS has deciphered is in its own hands, where no poll can see it: such a peer keeps its thread.
         layer = _UpperLayer(association, server.storage, server.pump if server.tls is None else None)
         association.dul = layer
+        layer.run = partial(_serve, association, layer.run)
         stream = WokenSocket(association, client_socket=self.request)
         stream.maximum_pdu_bytes = self.ae.maximum_pdu_size
         stream.wake, stream.before_closing = layer.waking, layer.reclaim

@@ -38,19 +38,22 @@ def running_mirror(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[R
         yield one
 
 
-def associate_request(*, transfer_syntax: bool = True) -> bytes:
-    """A-ASSOCIATE-RQ (PS3.8 section 9.3.2) for CT storage, context 1, and verification, context 3, as bytes."""
+def item(kind: int, content: bytes) -> bytes:
+    """An item of A-ASSOCIATE-RQ (PS3.8 section 9.3.2)."""
+    return struct.pack(">BBH", kind, 0, len(content)) + content
 
-    def item(kind: int, content: bytes) -> bytes:
-        return struct.pack(">BBH", kind, 0, len(content)) + content
 
+def associate_request(
+    *, transfer_syntax: bool = True, first_context: int = 1, version: int = 1, calling: bytes = b"", more: bytes = b""
+) -> bytes:
+    """A-ASSOCIATE-RQ for CT storage, context 1, and verification, context 3, as bytes; `more` is of the user."""
     transfer = item(0x40, str(ExplicitVRLittleEndian).encode()) if transfer_syntax else b""
     presentation = b"".join(
         item(0x20, bytes([context, 0, 0, 0]) + item(0x30, str(abstract).encode()) + transfer)
-        for context, abstract in ((1, CTImageStorage), (3, Verification))
+        for context, abstract in ((first_context, CTImageStorage), (3, Verification))
     )
-    user = item(0x50, item(0x51, struct.pack(">L", 16384)) + item(0x52, b"1.2.3.4"))
-    body = struct.pack(">HH", 1, 0) + b"SHADOW".ljust(16) + ROUTER.encode().ljust(16) + bytes(32)
+    user = item(0x50, item(0x51, struct.pack(">L", 16384)) + item(0x52, b"1.2.3.4") + more)
+    body = struct.pack(">HH", version, 0) + b"SHADOW".ljust(16) + (calling or ROUTER.encode()).ljust(16) + bytes(32)
     body += item(0x10, b"1.2.840.10008.3.1.1.1") + presentation + user
     return struct.pack(">BBL", 1, 0, len(body)) + body
 
@@ -197,6 +200,29 @@ def test_a_request_that_no_library_expects_is_cut_counted_and_leaves_no_thread(r
             assert is_cut(peer, seconds=4)
     until(lambda: [one.detail for one in running.audits("association_rejected")] == ["not_understood"])
     until(lambda: threading.active_count() <= before)
+    assert is_served(running)
+
+
+NO_ROLE = struct.pack(">H", len(CTImageStorage)) + CTImageStorage.encode() + b"\0\0"
+NOT_UNDERSTOOD = {
+    "presentation context of an even number": associate_request(first_context=2),
+    "neither role": associate_request(more=item(0x54, NO_ROLE)),
+    "user identity of no type": associate_request(more=item(0x58, b"\x09\0\0\x01x\0\0")),
+    "item of no standard": associate_request(more=item(0x5F, b"abc")),
+    "another version of the protocol": associate_request(version=2),
+    "AE title padded with zeros": associate_request(calling=ROUTER.encode().ljust(16, b"\0")),
+    "another protocol": b"GET / HTTP/1.1\r\nHost: hospital\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_bytes", NOT_UNDERSTOOD.values(), ids=NOT_UNDERSTOOD)
+def test_a_request_that_cannot_be_understood_is_counted_whoever_refuses_it(
+    running: Running, request_bytes: bytes
+) -> None:
+    with connected(running, associated=False) as peer:
+        peer.sendall(request_bytes)
+        assert is_cut(peer, seconds=4)
+    until(lambda: [one.detail for one in running.audits("association_rejected")] == ["not_understood"], seconds=3)
     assert is_served(running)
 
 
