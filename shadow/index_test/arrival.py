@@ -100,9 +100,12 @@ def checked_study_instance_uid(uids: tuple[str, str], sop_instance_uid: str) -> 
         sop_instance_uid: that of the command that brought it.
 
     Raises:
-        UnreadableInstance: there is no usable Study Instance UID, or the SOP Instance UIDs (0008,0018) differ.
+        UnreadableInstance: there is no usable Study Instance UID, or the SOP Instance UID (0008,0018) is missing or
+            differs.
     """
     found_sop, found_study = uids
+    if not found_sop:
+        raise UnreadableInstance("no_sop_instance_uid")
     if found_sop != sop_instance_uid:
         raise UnreadableInstance("sop_instance_uid_differs_from_command")
     if not found_study:

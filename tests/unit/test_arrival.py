@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
 from pydicom.data import get_testdata_file
 
 from shadow.domain.errors import UnreadableInstance
-from shadow.index_test.arrival import SOP_INSTANCE_UID, STUDY_INSTANCE_UID, near_start, uids_of_plain_head
+from shadow.index_test.arrival import (
+    SOP_INSTANCE_UID,
+    STUDY_INSTANCE_UID,
+    checked_study_instance_uid,
+    near_start,
+    uids_of_file,
+    uids_of_plain_head,
+)
+from shadow.index_test.file_head import file_head
 
 FOLDER = Path(str(get_testdata_file("MR_small.dcm"))).parent
 FILES = sorted(path for path in FOLDER.rglob("*") if path.is_file() and path.stat().st_size < 1_000_000)
@@ -32,3 +41,20 @@ def test_the_short_way_never_raises_on_damage(position: int) -> None:
         found = uids_of_plain_head(bytes(content))
         assert found is None or len(found) == 2
         assert uids_of_plain_head(bytes(content[:position])) is None
+
+
+CT_IMAGE, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
+STUDY_ALONE = struct.pack("<HH2sH", 0x0020, 0x000D, b"UI", 6) + b"1.2.9\0"
+VALUE_WITHOUT_END = (
+    struct.pack("<HH2sH", 0x0008, 0x0018, b"UI", 6) + b"1.2.3\0"
+    + struct.pack("<HH2sHL", 0x0008, 0x0020, b"OB", 0, 0xFFFFFFFF)
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("data_set", [STUDY_ALONE, VALUE_WITHOUT_END], ids=["it has none", "none can be read"])
+def test_an_instance_that_does_not_say_which_it_is_is_not_said_to_be_another(tmp_path: Path, data_set: bytes) -> None:
+    path = tmp_path / "instance"
+    path.write_bytes(file_head(CT_IMAGE, "1.2.3", EXPLICIT, None) + data_set)
+    with pytest.raises(UnreadableInstance) as refused:
+        checked_study_instance_uid(uids_of_file(path), "1.2.3")
+    assert refused.value.reason == "no_sop_instance_uid"

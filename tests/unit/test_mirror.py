@@ -412,7 +412,7 @@ def test_no_file_stops_the_mirror_and_its_neighbours_pass(one: Bench, name: str)
         (encoded("1.2.3", "1.2.3.9"), "sop_instance_uid_differs_from_command"),
         (encoded("1.2.3", "1.2.3.1").replace(b"1.2.3\0", b"1/2.3\0"), "invalid_study_instance_uid"),
         (SOP_INSTANCE_UID + SEQUENCE_IN_SEQUENCE * 3000, "undecodable_data_set"),
-        (SOP_INSTANCE_UID + b"\x08\0\x20\0OB\0\0\xff\xff\xff\xff", "sop_instance_uid_differs_from_command"),
+        (SOP_INSTANCE_UID + b"\x08\0\x20\0OB\0\0\xff\xff\xff\xff", "no_sop_instance_uid"),
     ],
 )
 def test_the_quarantine_says_why(one: Bench, content: bytes, reason: str) -> None:

@@ -257,7 +257,7 @@ def test_an_unreadable_data_set_is_quarantined_with_its_reason_and_its_neighbour
     assert [one.sop_instance_uid for one in running.manifest("1.2.3").instances] == ["1.2.3.1.1"]
     assert len(running.files("quarantine/*.dcm")) == len(running.files("quarantine/*.reason.json")) == 2
     details = {one.object: one.detail for one in running.audits("instance_quarantined")}
-    assert sorted(details.values()) == ["no_study_instance_uid", "sop_instance_uid_differs_from_command"]
+    assert sorted(details.values()) == ["no_sop_instance_uid", "no_study_instance_uid"]
     assert set(details) == {path.stem.split("~")[1] for path in running.files("quarantine/*.dcm")}
 
 
