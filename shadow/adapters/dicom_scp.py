@@ -35,7 +35,14 @@ from shadow.domain.errors import SetupError
 from shadow.domain.home import Home
 from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.archive import Archive
-from shadow.index_test.arrival import Arrival, AssociationRejected, InstanceShed, Report, uids_of_plain_head
+from shadow.index_test.arrival import (
+    Arrival,
+    AssociationRejected,
+    InstanceRefused,
+    InstanceShed,
+    Report,
+    uids_of_plain_head,
+)
 from shadow.index_test.early_start import EarlyStart
 from shadow.index_test.inlet import Incoming, Inlet, Offer, Receipt
 from shadow.index_test.mirror import Mirror
@@ -69,6 +76,8 @@ STATUS = {
     Receipt.CUT: CANNOT_UNDERSTAND,
 }
 """C-STORE response statuses, PS3.4 table B.2-1."""
+REFUSED_AGAIN = frozenset({Receipt.TOO_LARGE, Receipt.INVALID_UID, Receipt.EMPTY})
+"""The instance itself is why, so that its sender may give it up."""
 
 
 class StorageScp:
@@ -206,6 +215,12 @@ class StorageScp:
             self._report(Arrival(calling_ae_title, incoming.name, time.monotonic(), association.is_alive, uids))
         elif self._is_shed(incoming.receipt):
             self._report(InstanceShed(calling_ae_title))
+        elif incoming.receipt in REFUSED_AGAIN:
+            self.refuse(calling_ae_title, incoming.sop_instance_uid, incoming.receipt.value)
+
+    def refuse(self, calling_ae_title: str, sop_instance_uid: str, reason: str) -> None:
+        """Report an object that was refused for what it is."""
+        self._report(InstanceRefused(calling_ae_title, sop_instance_uid, reason))
 
     def _is_shed(self, receipt: Receipt) -> bool:
         return receipt is Receipt.NO_SPACE and self._sheds
@@ -302,7 +317,7 @@ def run_mirror(
 class _Sink:
     """One C-STORE request on its way to the spool."""
 
-    __slots__ = ("_association", "_calling_ae_title", "_scp", "incoming")
+    __slots__ = ("_association", "_calling_ae_title", "_scp", "_sop_instance_uid", "incoming")
 
     def __init__(
         self,
@@ -313,7 +328,7 @@ class _Sink:
         abstract_syntax: str,
         transfer_syntax: str,
     ) -> None:
-        self._scp, self._association = scp, association
+        self._scp, self._association, self._sop_instance_uid = scp, association, sop_instance_uid
         self._calling_ae_title = str(association.requestor.ae_title).strip()
         self.incoming: Incoming | None = None
         if sop_class_uid == abstract_syntax:
@@ -326,6 +341,8 @@ class _Sink:
     def answered(self) -> None:
         if self.incoming is not None:
             self._scp.done(self._association, self._calling_ae_title, self.incoming)
+        else:
+            self._scp.refuse(self._calling_ae_title, self._sop_instance_uid, "sop_class_differs_from_context")
 
     def discard(self) -> None:
         if self.incoming is not None:

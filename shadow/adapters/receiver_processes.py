@@ -17,7 +17,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from shadow.index_test.arrival import Arrival, AssociationRejected, InstanceShed, Report
+from shadow.index_test.arrival import Arrival, AssociationRejected, InstanceRefused, InstanceShed, Report
 from shadow.index_test.completion import AssociationIsOpen
 from shadow.protocol.deployment import Receiver
 
@@ -117,6 +117,8 @@ class HelperProcesses:
                 self._report(AssociationRejected(title, reason))
             case ("shed", title):
                 self._report(InstanceShed(title))
+            case ("refused", title, uid, reason):
+                self._report(InstanceRefused(title, uid, reason))
 
 
 class _Carrier:
@@ -151,6 +153,8 @@ class _Reporter:
                     self._pipe.send(("rejected", title, reason))
                 case InstanceShed(title):
                     self._pipe.send(("shed", title))
+                case InstanceRefused(title, uid, reason):
+                    self._pipe.send(("refused", title, uid, reason))
 
     def say_closed(self) -> None:
         """Tell of associations that have ended since."""

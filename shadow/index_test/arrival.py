@@ -88,7 +88,22 @@ class InstanceShed:
     calling_ae_title: str
 
 
-Report = Arrival | AssociationRejected | InstanceShed
+@dataclass(frozen=True, slots=True)
+class InstanceRefused:
+    """One instance that was refused for what it is: sent again, it is refused again.
+
+    Attributes:
+        calling_ae_title: who sent it.
+        sop_instance_uid: as its command named it; it may be any text.
+        reason: stable code: `invalid_uid`, `empty`, `too_large` or `sop_class_differs_from_context`.
+    """
+
+    calling_ae_title: str
+    sop_instance_uid: str
+    reason: str
+
+
+Report = Arrival | AssociationRejected | InstanceShed | InstanceRefused
 """What the receiver tells the mirror."""
 
 

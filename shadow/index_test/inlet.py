@@ -203,6 +203,11 @@ class Incoming:
         """Who sends it."""
         return self._offer.calling_ae_title
 
+    @property
+    def sop_instance_uid(self) -> str:
+        """Which instance it is, by its command."""
+        return self._offer.sop_instance_uid
+
     def write(self, fragment: memoryview) -> None:
         """Append a fragment of the encoded data set; it is not parsed."""
         self._size += fragment.nbytes

@@ -21,7 +21,7 @@ from pathlib import Path
 from shadow.domain.clock import Clock, from_text, to_text
 from shadow.domain.errors import LedgerConflict, StoreError, UnreadableInstance
 from shadow.domain.identifiers import Pseudonymiser
-from shadow.index_test.arrival import Arrival, checked_study_instance_uid, uids_of_file
+from shadow.index_test.arrival import Arrival, InstanceRefused, checked_study_instance_uid, uids_of_file
 from shadow.index_test.completion import Completion
 from shadow.index_test.early_start import EarlyStart
 from shadow.index_test.spool import Spool
@@ -157,6 +157,7 @@ class Mirror:
         self._index = index
         self._spool = spool
         self._admission = admission
+        self._pseudonymiser = pseudonymiser
         self._study_key = lru_cache(STUDY_KEYS_KEPT)(pseudonymiser.study_key)  # instances come a study at a time
         self._clock = clock
         self._record = record
@@ -236,6 +237,15 @@ class Mirror:
             self._keep_aside(study_key, self._source(arrival), instance)
         if study_key in self._open:
             self._completion.touch(study_key, arrival.at, arrival.association_is_open)
+
+    def count_refused(self, refused: InstanceRefused) -> None:
+        """Put on record that an instance was refused, once however often its sender tries.
+
+        Raises:
+            OSError, StoreError: the disk or the ledger refused; count it again.
+        """
+        key = self._pseudonymiser.uid(f"{refused.calling_ae_title} {refused.sop_instance_uid}")
+        self._record([Audited(f"refused:{refused.reason}:{key}", ACTOR, "instance_refused", key, refused.reason)])
 
     def due(self, at: float) -> list[str]:
         """The studies whose open revision is complete at this monotonic instant."""

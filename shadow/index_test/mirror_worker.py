@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from queue import Empty, Queue
 
 from shadow.domain.errors import StoreError
-from shadow.index_test.arrival import Arrival, AssociationRejected, InstanceShed, Report
+from shadow.index_test.arrival import Arrival, AssociationRejected, InstanceRefused, InstanceShed, Report
 from shadow.index_test.mirror import ACTOR, Mirror
 from shadow.store.events import Audited, Event
 
@@ -103,6 +103,8 @@ class MirrorWorker:
         elif isinstance(report, InstanceShed):
             self._shed_since = self._shed_since or time.monotonic()
             self._shed[report.calling_ae_title] += 1
+        elif isinstance(report, InstanceRefused):
+            self._mirror.count_refused(report)
         else:
             self._record_rejection(report)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from certificates import Authority
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 from test_dicom_scp import ECHOSCU, ROUTER, Running, ct_slice, mirror_at_work, receiver, send, until
@@ -350,12 +350,27 @@ def status_of(answer: bytes) -> int:
     return int.from_bytes(answer[at + 8 : at + 10], "little") if at > 0 else -1
 
 
-def store_raw(peer: socket.socket, uid: str, data_set: bytes) -> int:
-    peer.sendall(value(1, 3, command(x1000=uid.encode() + b"\0" * (len(uid) % 2))))
+def store_raw(peer: socket.socket, uid: str, data_set: bytes, **changed: bytes) -> int:
+    peer.sendall(value(1, 3, command(x1000=uid.encode() + b"\0" * (len(uid) % 2), **changed)))
     for start in range(0, len(data_set), 8000):
         last = 2 if start + 8000 >= len(data_set) else 0
         peer.sendall(value(1, last, data_set[start : start + 8000]))
     return status_of(peer.recv(4096))
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # pydicom, where pynetdicom receives
+def test_an_instance_that_is_refused_for_what_it_is_is_counted_once_and_nowhere_named(running: Running) -> None:
+    name, another_class = "MUELLER^HANS", str(MRImageStorage).encode()
+    with connected(running) as peer:
+        for _ in range(2):
+            assert store_raw(peer, name, bytes(100)) == 0xC000
+        assert store_raw(peer, "1.2.3.1", bytes(4)) == 0xC000
+        assert store_raw(peer, "1.2.3.1", bytes(100), x0002=another_class) == 0xA900
+        assert store_raw(peer, "1.2.3.2", bytes(4)) == 0xC000
+    until(lambda: len({one.identifier for one in running.audits("instance_refused")}) == 4)
+    reasons = {one.identifier: one.detail for one in running.audits("instance_refused")}
+    assert sorted(reasons.values()) == ["empty", "empty", "invalid_uid", "sop_class_differs_from_context"]
+    assert "MUELLER" not in str(running.recorded)
 
 
 def damaged(seed: int) -> bytes:

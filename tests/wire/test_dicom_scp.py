@@ -342,6 +342,7 @@ def test_an_object_over_the_limit_is_refused_and_the_next_one_taken(tmp_path: Pa
         large, small = ct_slice("1.2.3", "1.2.3.1.1", rows=512), ct_slice("1.2.3", "1.2.3.1.2")
         assert send(running, [large, small]) == [0xA700, 0x0000]
         assert [one.sop_instance_uid for one in running.manifest("1.2.3").instances] == ["1.2.3.1.2"]
+        assert [one.detail for one in running.audits("instance_refused")] == ["too_large"]
 
 
 def test_a_study_stays_open_while_the_association_that_carried_it_is(running: Running) -> None:

@@ -182,6 +182,21 @@ def test_a_quarantined_instance_is_in_the_ledger(mirror: MirrorProcess) -> None:
         until(lambda: ledger.count(Kind.AUDIT) == 1)
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # pydicom, in the sender
+def test_what_helpers_refuse_is_in_the_ledger(tmp_path: Path) -> None:
+    mirror = MirrorProcess(tmp_path, quiet_seconds=1.0, processes=2)
+    mirror.start()
+    try:
+        until(lambda: len(helpers_of(mirror)) == 1, 30)
+        for number in range(12):  # the kernel deals connections out
+            with associated(mirror.port) as association:
+                assert not store(association, ct_slice("1.2.3", f"1.2.3~{number}"))
+        with Ledger(f"sqlite:///{mirror.home.root}/ledger.db", "trial") as ledger:
+            until(lambda: ledger.count(Kind.AUDIT) == 12)
+    finally:
+        mirror.close()
+
+
 class RetryingRouter:
     """A process that sends its slices one after the other, each again until it is acknowledged."""
 
