@@ -173,6 +173,8 @@ def uids_of_plain_head(head: bytes | mmap.mmap) -> tuple[str, str] | None:
         tag = int.from_bytes(head[position : position + 2], "little") << 16
         tag |= int.from_bytes(head[position + 2 : position + 4], "little")
         vr = head[position + 4 : position + 6]
+        if implicit and (vr in EXPLICIT_SHORT_VRS or vr in EXPLICIT_LONG_VRS):
+            return None  # explicit, whatever its context says; or a length that looks so, and pydicom tells which
         if implicit:
             start, length = position + 8, int.from_bytes(head[position + 4 : position + 8], "little")
         elif vr in EXPLICIT_LONG_VRS:

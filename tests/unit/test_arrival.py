@@ -5,7 +5,9 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
+from head_ct import ROOT, as_file, head_slice
 from pydicom.data import get_testdata_file
 
 from shadow.domain.errors import UnreadableInstance
@@ -43,7 +45,21 @@ def test_the_short_way_never_raises_on_damage(position: int) -> None:
         assert uids_of_plain_head(bytes(content[:position])) is None
 
 
-CT_IMAGE, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
+CT_IMAGE, EXPLICIT, IMPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+
+
+def test_explicit_vr_in_an_implicit_context_is_found_out_before_the_pixels_are_taken_for_elements(
+    tmp_path: Path,
+) -> None:
+    path, uid = tmp_path / "instance", f"{ROOT}.1.2.1"
+    dark = np.random.default_rng(1)
+    for _ in range(16):
+        file = as_file(head_slice(pixels=dark.integers(0, 3, (600, 600))))
+        data_set = file[144 + int.from_bytes(file[140:144], "little") :]
+        path.write_bytes(file_head(CT_IMAGE, uid, IMPLICIT, None) + data_set)
+        assert uids_of_file(path) == (uid, f"{ROOT}.1")
+
+
 STUDY_ALONE = struct.pack("<HH2sH", 0x0020, 0x000D, b"UI", 6) + b"1.2.9\0"
 VALUE_WITHOUT_END = (
     struct.pack("<HH2sH", 0x0008, 0x0018, b"UI", 6) + b"1.2.3\0"
