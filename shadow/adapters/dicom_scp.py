@@ -19,7 +19,6 @@ from queue import Queue
 from types import TracebackType
 from typing import Any
 
-import pydicom.config
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
@@ -27,6 +26,7 @@ from shadow.adapters.dicom_pump import Pump
 from shadow.adapters.dicom_sockets import SECONDS_FOR_A_PDU
 from shadow.adapters.dicom_stream import HardServer
 from shadow.adapters.instance_counts import InstanceCounts
+from shadow.adapters.library_logs import silence_libraries
 from shadow.adapters.mutual_tls import client_context, server_context
 from shadow.adapters.receiver_processes import HelperProcesses
 from shadow.adapters.storage_commitment import CommitmentDesk
@@ -390,14 +390,6 @@ def _configure_pynetdicom() -> None:
     # Any storage SOP class in the sender's own transfer syntax, and 3 ms an association instead of 40.
     _config.UNRESTRICTED_STORAGE_SERVICE = True
     _config.LOG_HANDLER_LEVEL = "none"
-
-
-def silence_libraries() -> None:
-    """What pydicom and pynetdicom have to say about a value quotes it, and belongs in no log of ours."""
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
-    for name in ("pydicom", "pynetdicom"):
-        logging.getLogger(name).propagate = False
 
 
 @contextmanager

@@ -165,7 +165,8 @@ class _Reporter:
 
 def _receive(pipe: Connection, settings: Receiver, titles: tuple[str, ...], home: Path) -> None:
     """A helper's main: receive until the pipe ends, which it does when the parent stops or dies."""
-    from shadow.adapters.dicom_scp import StorageScp, commitment_desk, silence_libraries
+    from shadow.adapters.dicom_scp import StorageScp, commitment_desk
+    from shadow.adapters.library_logs import silence_libraries
     from shadow.index_test.inlet import Inlet
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from shadow.adapters.library_logs import silence_libraries
 from shadow.domain.errors import ConfigurationError
 from shadow.domain.home import Home
 from shadow.store.keys import read_key_file, read_or_create_key_file
@@ -17,7 +18,7 @@ REPORTS_A_DRAIN = 500
 
 
 def task_trial() -> Trial:
-    """The trial that an Airflow task works for.
+    """The trial that an Airflow task works for; the libraries that read DICOM say nothing to the scheduler's logs.
 
     Raises:
         ConfigurationError: SHADOW_HOME is not set.
@@ -25,6 +26,7 @@ def task_trial() -> Trial:
     root = os.environ.get(HOME_VARIABLE)
     if not root:
         raise ConfigurationError("environment", HOME_VARIABLE, "must name the trial's folder")
+    silence_libraries()
     return open_trial(Home(Path(root)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import shutil
 import threading
 from dataclasses import replace
@@ -11,6 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from head_ct import head_slice
+from pydicom import config
+from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian
+from pynetdicom.dsutils import encode
 from typer.testing import CliRunner
 
 from shadow.assessment.monitors import stream_of
@@ -18,8 +23,11 @@ from shadow.assessment.snapshot_file import OtherVersion, read_current, sha256_o
 from shadow.cli import app
 from shadow.domain.errors import ConfigurationError, LedgerConflict
 from shadow.domain.home import Home
+from shadow.index_test.file_head import file_head
+from shadow.index_test.instance import read_instance
 from shadow.store.events import AlarmRaised, Audited, Kind
 from shadow.wiring.assessing import assess_trial
+from shadow.wiring.tasks import HOME_VARIABLE, task_trial
 from shadow.wiring.trial import open_trial, register_trial, verify_ledger
 
 pytestmark = pytest.mark.slow
@@ -188,3 +196,20 @@ def test_an_alarm_is_in_the_ledger_once_and_in_every_later_snapshot(trial_file: 
     assert assess_trial(trial) is not None
     with trial.open_ledger() as ledger:
         assert ledger.count(Kind.ALARM) == 1
+
+
+def test_no_value_of_an_image_reaches_the_schedulers_log(
+    trial_file: Path, home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("pydicom"), "propagate", True)
+    monkeypatch.setattr(config.settings, "reading_validation_mode", config.WARN)
+    monkeypatch.setattr(config.settings, "writing_validation_mode", config.WARN)
+    register_trial(trial_file, home)
+    monkeypatch.setenv(HOME_VARIABLE, str(home.root))
+    encoded = encode(head_slice(), is_implicit_vr=True, is_little_endian=True)
+    assert encoded is not None
+    head = file_head(CTImageStorage, "1.2.3", ImplicitVRLittleEndian, None)
+    zero_before_a_digit = encoded.replace(b"1.2.826.0.1.", b"1.2.826.001.")
+    task_trial()
+    assert read_instance(head + zero_before_a_digit).text("StudyInstanceUID").startswith("1.2.826.001.")
+    assert [one.getMessage() for one in caplog.records] == []

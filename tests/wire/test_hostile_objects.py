@@ -32,7 +32,8 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 from test_dicom_scp import let_the_reactor_wake, receiver, until
 
-from shadow.adapters.dicom_scp import StorageScp, silence_libraries
+from shadow.adapters.dicom_scp import StorageScp
+from shadow.adapters.library_logs import silence_libraries
 from shadow.adapters.onnx_session import OnnxSession
 from shadow.domain.clock import SystemClock
 from shadow.domain.home import Home
