@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from test_dicom_attacks import connected, store_raw
 from test_dicom_scp import Running, ct_slice, mirror_at_work, receiver, until
 
 from shadow.index_test.inlet import SECONDS_BETWEEN_SPACE_CHECKS
-from shadow.index_test.spooled_instance import instance_of
+from shadow.index_test.spool_index import SpoolIndex
+from shadow.index_test.spooled_instance import SpooledInstance, instance_of
 from shadow.protocol.deployment import Implementation
 
 pytestmark = pytest.mark.server
@@ -76,3 +78,19 @@ def test_a_disk_that_fills_up_refuses_and_goes_on_when_there_is_room(
             instance = instance_of(path.name)
             assert instance is not None
             assert instance.is_whole(path.read_bytes())
+
+
+def test_an_index_that_a_full_disk_refuses_stops_nobody_and_is_written_when_there_is_room(small_disk: Path) -> None:
+    spool, filler = small_disk / "spool", small_disk / "filler"
+    study = spool / "studies" / "S1"
+    study.mkdir(parents=True)
+    names = {f"1.2.{number}": f"1.2.{number}~b3-{number:064x}.dcm" for number in range(2000)}
+    (study / names["1.2.1999"]).touch()
+    with SpoolIndex(spool) as index:
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        index.add("S1", [SpooledInstance(name, uid, name[-68:-4]) for uid, name in names.items()])
+        index.write()
+        filler.unlink()
+        assert index.find("1.2.1999") == study / names["1.2.1999"]
