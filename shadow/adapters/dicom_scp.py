@@ -389,6 +389,8 @@ def commitment_desk(settings: Receiver, home: Path) -> CommitmentDesk | None:
 def _configure_pynetdicom() -> None:
     # Any storage SOP class in the sender's own transfer syntax, and 3 ms an association instead of 40.
     _config.UNRESTRICTED_STORAGE_SERVICE = True
+    # What is no UID costs its instance, which the inlet refuses, and not the association.
+    _config.VALIDATORS = _config.VALIDATORS | {"UI": lambda _: (True, "")}
     _config.LOG_HANDLER_LEVEL = "none"
 
 

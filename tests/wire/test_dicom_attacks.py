@@ -373,6 +373,16 @@ def test_an_instance_that_is_refused_for_what_it_is_is_counted_once_and_nowhere_
     assert "MUELLER" not in str(running.recorded)
 
 
+@pytest.mark.filterwarnings("ignore:The value length")  # pydicom, where pynetdicom receives
+def test_a_uid_of_65_characters_costs_its_instance_and_not_the_association(running: Running) -> None:
+    good = io.BytesIO()
+    ct_slice("1.2.3", "1.2.3.1.1").save_as(good, implicit_vr=False, little_endian=True)
+    with connected(running) as peer:
+        assert store_raw(peer, f"1.{'2' * 63}", bytes(100)) == 0xC000
+        assert store_raw(peer, "1.2.3.1.1", good.getvalue()) == 0x0000
+    until(lambda: [one.detail for one in running.audits("instance_refused")] == ["invalid_uid"])
+
+
 def damaged(seed: int) -> bytes:
     """A data set cut, or with bytes turned, or with a length that lies, or nested without end."""
     chance = random.Random(seed)
