@@ -20,6 +20,8 @@ NO_SUCH_INSTANCE, CLASS_CONFLICT = 0x0112, 0x0119
 """Failure Reason (0008,1197), PS3.3 C.14.1.1."""
 SECONDS_FOR_SORTING = 5.0
 _HEAD_BYTES = 1024
+_BESIDE_STUDIES = (("arrived", "*/*.dcm"), ("quarantine", "*.dcm"))
+"""Where instances lie that are of no study yet, or of none: they were acknowledged, and are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,7 @@ class Commitments:
 
     def __init__(self, spool: Path) -> None:
         self._folder = spool / "commitments"
-        self._arrived = spool / "arrived"
-        self._spool = spool
+        self._beside_studies = tuple((spool / name, pattern) for name, pattern in _BESIDE_STUDIES)
         make_folder(self._folder)
 
     def accept(self, request: CommitmentRequest) -> None:
@@ -101,9 +102,12 @@ class Commitments:
         committed: list[tuple[str, str]] = []
         failed: list[tuple[str, str, int]] = []
         folders: set[Path] = set()
-        arrived = self._arrived_files()
+        of_no_study: dict[str, Path] | None = None
         for sop_class_uid, sop_instance_uid in request.references:
-            found = index.find(sop_instance_uid) or arrived.get(sop_instance_uid)
+            found = index.find(sop_instance_uid)
+            if found is None:
+                of_no_study = of_no_study if of_no_study is not None else self._files_of_no_study()
+                found = of_no_study.get(sop_instance_uid)
             if found is None:
                 failed.append((sop_class_uid, sop_instance_uid, NO_SUCH_INSTANCE))
             elif not _is_of_class(found, sop_class_uid):
@@ -122,8 +126,9 @@ class Commitments:
         path.unlink(missing_ok=True)
         sync_folder(self._folder)
 
-    def _arrived_files(self) -> dict[str, Path]:
-        found = ((instance_of(path.name), path) for path in self._arrived.glob("*/*.dcm"))
+    def _files_of_no_study(self) -> dict[str, Path]:
+        paths = (path for folder, pattern in self._beside_studies for path in folder.glob(pattern))
+        found = ((instance_of(path.name), path) for path in paths)
         return {one.sop_instance_uid: path for one, path in found if one is not None}
 
 

@@ -144,6 +144,19 @@ def test_what_lies_on_the_disk_is_committed(tmp_path: Path, implementation: Impl
         assert "FailedSOPSequence" not in information
 
 
+def test_what_lies_in_quarantine_is_committed_too(tmp_path: Path) -> None:
+    (image,) = slices("1.2.3", 1)
+    del image.StudyInstanceUID
+    with Router().listening() as router, at_work(tmp_path, router) as scp:
+        store_all(scp.port, [image])
+        until(lambda: bool([*(tmp_path / "spool" / "quarantine").glob("*.dcm")]))
+        router.ask(scp.port, references([image.SOPInstanceUID]))
+        until(lambda: bool(router.told), seconds=15)
+        kind, information = router.told[0]
+        assert kind == 1
+        assert [one.ReferencedSOPInstanceUID for one in information.ReferencedSOPSequence] == [image.SOPInstanceUID]
+
+
 def test_what_does_not_or_is_of_another_class_is_told_with_its_reason(tmp_path: Path) -> None:
     images = slices("1.2.3", 2)
     mr = "1.2.840.10008.5.1.4.1.1.4"
