@@ -43,7 +43,8 @@ class StudyHeader:
         study_description: as it came; it may hold anything.
         station_name, manufacturer, ...: of the largest series that is not a localizer.
         acquired_at: the earliest acquisition within a day of the largest series, UTC: an old image that was sent along
-            does not move a study out of the trial's window.
+            does not move a study out of the trial's window. Where that series was acquired at no time that it tells,
+            the study's own date and time.
         accession_numbers: those that the images give, as they are written; a document may come from elsewhere.
         patient_age_years: Patient's Age (0010,1010), else from the birth date; not capped.
     """
@@ -138,29 +139,42 @@ def decoded(instance: Instance, keyword: str) -> str:
 
 
 def _study_acquired_at(ordered: Sequence[Instance], series: str, zone: ZoneInfo | None) -> datetime | None:
-    acquired = [(one, instant) for one in ordered if (instant := _acquired_at(one, zone)) is not None]
-    of_series = [instant for one, instant in acquired if one.text("SeriesInstanceUID") == series]
-    begun = min(of_series or [instant for _, instant in acquired], default=None)
+    own = [one for one in ordered if one.text("SeriesInstanceUID") == series]
+    begun = (
+        _earliest(own, "Acquisition", zone)
+        or _earliest(own, "Study", zone)
+        or _earliest(ordered, "Acquisition", zone)
+        or _earliest(ordered, "Study", zone)
+    )
     if begun is None:
         return None
-    return min(instant for _, instant in acquired if begun - instant <= _A_DAY)
+    # A dose report was not acquired: its Study Time may be that of the registration, hours before.
+    acquired = _instants(ordered, "Acquisition", zone)
+    return min([begun, *(instant for instant in acquired if begun - instant <= _A_DAY)])
 
 
-def _acquired_at(instance: Instance, zone: ZoneInfo | None) -> datetime | None:
-    """Acquisition Date and Time, else Study Date and Time, in UTC; None where neither can be read."""
+def _earliest(instances: Sequence[Instance], kind: str, zone: ZoneInfo | None) -> datetime | None:
+    return min(_instants(instances, kind, zone), default=None)
+
+
+def _instants(instances: Sequence[Instance], kind: str, zone: ZoneInfo | None) -> list[datetime]:
+    return [instant for one in instances if (instant := _instant(one, kind, zone)) is not None]
+
+
+def _instant(instance: Instance, kind: str, zone: ZoneInfo | None) -> datetime | None:
+    """The date and time of this kind, Acquisition or Study, in UTC; None where they cannot be read."""
     offset = parsed_offset(instance.text("TimezoneOffsetFromUTC"))
-    for kind in ("Acquisition", "Study"):
-        day = parsed_date(instance.text(f"{kind}Date"))
-        wall_clock = parsed_time(instance.text(f"{kind}Time"))
-        if day is None or wall_clock is None or day.year < FIRST_YEAR:
-            continue
-        try:
-            if zone is not None:
-                return local_instant(day, wall_clock, zone, offset)
-            if offset is not None:
-                return (datetime.combine(day, wall_clock) - offset).replace(tzinfo=UTC)
-        except OverflowError:
-            return None
+    day = parsed_date(instance.text(f"{kind}Date"))
+    wall_clock = parsed_time(instance.text(f"{kind}Time"))
+    if day is None or wall_clock is None or day.year < FIRST_YEAR:
+        return None
+    try:
+        if zone is not None:
+            return local_instant(day, wall_clock, zone, offset)
+        if offset is not None:
+            return (datetime.combine(day, wall_clock) - offset).replace(tzinfo=UTC)
+    except OverflowError:
+        pass
     return None
 
 

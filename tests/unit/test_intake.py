@@ -262,6 +262,22 @@ def test_the_acquisition_instant_and_its_shift_follow_offset_and_site(
     assert (closed.acquired_at, closed.shift) == (acquired_at, shift)
 
 
+def begun_an_hour_before(dataset: Dataset) -> None:
+    dataset.StudyTime = "021400"
+
+
+def test_what_was_not_acquired_does_not_say_when_the_study_was(tmp_path: Path) -> None:
+    def dose_report(dataset: Dataset) -> None:
+        begun_an_hour_before(dataset)
+        dataset.SOPClassUID, dataset.Modality = "1.2.840.10008.5.1.4.1.1.88.67", "SR"
+        for keyword in ("AcquisitionDate", "AcquisitionTime", "ImageType", "PixelData"):
+            del dataset[keyword]
+
+    files = [*head_study(change=begun_an_hour_before), as_file(head_slice(series="501", change=dose_report))]
+    closed = admit(new_home(tmp_path / "home"), files).closed
+    assert closed.acquired_at == datetime(2026, 9, 1, 7, 14, 1, 250_000, UTC)
+
+
 def test_a_scanner_that_the_site_file_does_not_list_is_unlisted(tmp_path: Path) -> None:
     assert admit(new_home(tmp_path / "home"), one_slice_study(StationName="NEW")).closed.scanner == "unlisted"
 
