@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, time, timedelta
 
 FIRST_YEAR = 1970
 """Nothing was acquired before: 00010101 and 19000101 stand where nobody knew a date."""
+_DATE_TIME = re.compile(r"(\d{8})(\d{2,6}(?:\.\d+)?)([+-]\d{4})?\Z", re.ASCII)
 
 
 def parsed_offset(text: str) -> timedelta | None:
@@ -39,3 +41,13 @@ def parsed_time(text: str) -> time | None:
         return time(parts[0], parts[1], min(parts[2], 59), int(fraction[:6].ljust(6, "0")) if fraction else 0)
     except ValueError:
         return None
+
+
+def split_date_time(text: str) -> tuple[str, str, str]:
+    """A DICOM date-time (DT) as date, time and offset; all empty where it does not say so much as the hour.
+
+    >>> split_date_time("20260901031400.25-0400"), split_date_time("202609")
+    (('20260901', '031400.25', '-0400'), ('', '', ''))
+    """
+    found = _DATE_TIME.match(text)
+    return (found[1], found[2], found[3] or "") if found else ("", "", "")

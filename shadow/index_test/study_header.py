@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from shadow.domain.shift import local_instant
 from shadow.index_test.character_sets import in_unicode
 from shadow.index_test.deidentify_values import device_text
-from shadow.index_test.dicom_time import FIRST_YEAR, parsed_date, parsed_offset, parsed_time
+from shadow.index_test.dicom_time import FIRST_YEAR, parsed_date, parsed_offset, parsed_time, split_date_time
 from shadow.index_test.identifying_words import IdentifyingWords, identifying_words
 from shadow.index_test.instance import Instance
 from shadow.index_test.sop_classes import IMAGE_CLASSES
@@ -162,10 +162,15 @@ def _instants(instances: Sequence[Instance], kind: str, zone: ZoneInfo | None) -
 
 
 def _instant(instance: Instance, kind: str, zone: ZoneInfo | None) -> datetime | None:
-    """The date and time of this kind, Acquisition or Study, in UTC; None where they cannot be read."""
-    offset = parsed_offset(instance.text("TimezoneOffsetFromUTC"))
-    day = parsed_date(instance.text(f"{kind}Date"))
-    wall_clock = parsed_time(instance.text(f"{kind}Time"))
+    """The date and time of this kind, Acquisition or Study, in UTC; None where they cannot be read.
+
+    Enhanced images have Acquisition DateTime (0008,002A) instead, with an offset of its own.
+    """
+    written = (instance.text(f"{kind}Date"), instance.text(f"{kind}Time"), "")
+    if kind == "Acquisition" and not (written[0] and written[1]):
+        written = split_date_time(instance.text("AcquisitionDateTime"))
+    day, wall_clock = parsed_date(written[0]), parsed_time(written[1])
+    offset = parsed_offset(written[2] or instance.text("TimezoneOffsetFromUTC"))
     if day is None or wall_clock is None or day.year < FIRST_YEAR:
         return None
     try:

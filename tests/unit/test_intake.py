@@ -244,6 +244,10 @@ def test_a_study_just_inside_every_limit_is_eligible(tmp_path: Path, changes: di
     assert admit(new_home(tmp_path / "home"), one_slice_study(**changes)).eligible
 
 
+def date_time_alone(value: str) -> dict[str, object]:
+    return {"AcquisitionDate": None, "AcquisitionTime": None, "AcquisitionDateTime": value}
+
+
 @pytest.mark.parametrize(
     ("changes", "acquired_at", "shift"),
     [
@@ -253,6 +257,19 @@ def test_a_study_just_inside_every_limit_is_eligible(tmp_path: Path, changes: di
         ({"AcquisitionTime": "07"}, datetime(2026, 9, 1, 11, 0, tzinfo=UTC), "Day"),
         ({"AcquisitionTime": "22:59:60"}, datetime(2026, 9, 2, 2, 59, 59, tzinfo=UTC), "Evening"),
         ({"AcquisitionDate": "2026.09.01"}, datetime(2026, 9, 1, 7, 14, 1, 250_000, UTC), "Night"),
+        ({"AcquisitionDateTime": "20260901180000"}, datetime(2026, 9, 1, 7, 14, 1, 250_000, UTC), "Night"),
+        # An enhanced image has the date-time alone (PS3.3 C.8.15.2).
+        (date_time_alone("20260901065959.123456"), datetime(2026, 9, 1, 10, 59, 59, 123_456, UTC), "Night"),
+        (date_time_alone("202609011500"), datetime(2026, 9, 1, 19, 0, tzinfo=UTC), "Evening"),
+        (date_time_alone("20260901150000-0500"), datetime(2026, 9, 1, 20, 0, tzinfo=UTC), "Evening"),
+        (
+            date_time_alone("20260901150000") | {"TimezoneOffsetFromUTC": "+0200"},
+            datetime(2026, 9, 1, 13, 0, tzinfo=UTC),
+            "Day",
+        ),
+        (date_time_alone("20260901150"), datetime(2026, 9, 1, 7, 10, tzinfo=UTC), "Night"),
+        (date_time_alone("20260901"), datetime(2026, 9, 1, 7, 10, tzinfo=UTC), "Night"),
+        (date_time_alone("soon"), datetime(2026, 9, 1, 7, 10, tzinfo=UTC), "Night"),
     ],
 )
 def test_the_acquisition_instant_and_its_shift_follow_offset_and_site(
