@@ -16,8 +16,10 @@ MACROS = (
     "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence",
     "CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "FrameVOILUTSequence", "FrameAnatomySequence",
     "FrameContentSequence", "CTReconstructionSequence", "CTAcquisitionDetailsSequence",
+    "CTXRayDetailsSequence",
 )  # fmt: skip
 MAXIMUM_FRAMES = 20_000
+_PER_FRAME = 0x52009230  # the same sequence by its tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,17 @@ class Frame:
 def frames_of(instances: Sequence[Instance]) -> list[Frame]:
     """Every image of these instances."""
     return [frame for instance in instances for frame in _frames(instance)]
+
+
+def first_frame(instance: Instance) -> Frame:
+    """The first image of an instance, in the order of the file."""
+    return next(_frames(instance))
+
+
+def count_frames(instance: Instance) -> int:
+    """How many images an instance describes one by one; 1 where it describes them as one."""
+    per_frame = instance.elements.get(_PER_FRAME)
+    return max(len(per_frame.items or []), 1) if per_frame is not None else 1
 
 
 def _frames(instance: Instance) -> Iterator[Frame]:

@@ -13,6 +13,7 @@ from shadow.domain.shift import local_instant
 from shadow.index_test.character_sets import in_unicode
 from shadow.index_test.deidentify_values import device_text
 from shadow.index_test.dicom_time import FIRST_YEAR, parsed_date, parsed_offset, parsed_time, split_date_time
+from shadow.index_test.frames import Frame, count_frames, first_frame
 from shadow.index_test.identifying_words import IdentifyingWords, identifying_words
 from shadow.index_test.instance import Instance
 from shadow.index_test.sop_classes import IMAGE_CLASSES
@@ -41,7 +42,8 @@ class StudyHeader:
         identity: `IDENTITY_KEYWORDS` with their values, those that are not empty.
         modalities: Modality (0008,0060) of the instances.
         study_description: as it came; it may hold anything.
-        station_name, manufacturer, ...: of the largest series that is not a localizer.
+        station_name, manufacturer, ...: of the largest series that is not a localizer, by its images; of a multi-frame
+            image those of its first frame.
         acquired_at: the earliest acquisition within a day of the largest series, UTC: an old image that was sent along
             does not move a study out of the trial's window. Where that series was acquired at no time that it tells,
             the study's own date and time.
@@ -88,7 +90,7 @@ def read_study_header(instances: Sequence[Instance], zone: ZoneInfo | None) -> S
     ordered.sort(key=lambda one: one.text("SeriesInstanceUID") != series)  # what a stray says comes last
     identity = tuple((keyword, value) for keyword in IDENTITY_KEYWORDS if (value := _first_decoded(ordered, keyword)))
     acquired_at = _study_acquired_at(ordered, series, zone)
-    words = identifying_words(main)
+    words, frame = identifying_words(main), first_frame(main)
     sex = main.text("PatientSex").upper()
     return StudyHeader(
         identity=identity,
@@ -96,14 +98,14 @@ def read_study_header(instances: Sequence[Instance], zone: ZoneInfo | None) -> S
         study_description=_first_decoded(ordered, "StudyDescription"),
         station_name=main.text("StationName"),
         acquired_at=acquired_at,
-        manufacturer=_plain(main, "Manufacturer", words),
-        manufacturer_model_name=_plain(main, "ManufacturerModelName", words),
-        convolution_kernel=_plain(main, "ConvolutionKernel", words),
-        kvp=_measured(main, "KVP", words),
-        slice_thickness_mm=_measured(main, "SliceThickness", words),
+        manufacturer=_plain(frame, "Manufacturer", words),
+        manufacturer_model_name=_plain(frame, "ManufacturerModelName", words),
+        convolution_kernel=_plain(frame, "ConvolutionKernel", words),
+        kvp=_measured(frame, "KVP", words),
+        slice_thickness_mm=_measured(frame, "SliceThickness", words),
         patient_age_years=_age_years(main, acquired_at),
         patient_sex=sex if sex in {"F", "M", "O"} else None,
-        software_versions=_plain(main, "SoftwareVersions", words),
+        software_versions=_plain(frame, "SoftwareVersions", words),
         accession_numbers=_different(ordered, "AccessionNumber"),
     )
 
@@ -114,7 +116,9 @@ def _main_instance(ordered: Sequence[Instance]) -> Instance:
         one for one in ordered if one.text("SOPClassUID") in IMAGE_CLASSES and "LOCALIZER" not in one.texts("ImageType")
     ]
     candidates = images or list(ordered)
-    sizes = Counter(one.text("SeriesInstanceUID") for one in candidates)
+    sizes: Counter[str] = Counter()
+    for one in candidates:
+        sizes[one.text("SeriesInstanceUID")] += count_frames(one)
     series = min(sizes, key=lambda uid: (-sizes[uid], uid))
     return next(one for one in candidates if one.text("SeriesInstanceUID") == series)
 
@@ -195,16 +199,17 @@ def _age_years(instance: Instance, acquired_at: datetime | None) -> int | None:
     return day.year - born.year - ((day.month, day.day) < (born.month, born.day))
 
 
-def _plain(instance: Instance, keyword: str, words: IdentifyingWords) -> str | None:
+def _plain(frame: Frame, keyword: str, words: IdentifyingWords) -> str | None:
     """A device's word about itself as the ledger may hold it: short printable ASCII that names nobody, else None."""
     separator = ", " if keyword == "SoftwareVersions" else "\\"
-    kept = [device_text(one, words) for one in instance.texts(keyword)]
+    kept = [device_text(one, words) for one in frame.texts(keyword)]
     return separator.join(one for one in kept if one)[:64] or None
 
 
-def _measured(instance: Instance, keyword: str, words: IdentifyingWords) -> float | None:
+def _measured(frame: Frame, keyword: str, words: IdentifyingWords) -> float | None:
     """A number that the scanner measured; None where it has none, is none, or is an identifier of the header."""
-    value = instance.number(keyword)
-    if value is None or not math.isfinite(value) or any(words.number(one) for one in instance.texts(keyword)):
+    value = frame.number(keyword)
+    if value is None or not math.isfinite(value):
         return None
-    return value
+    written = (*frame.texts(keyword), f"{value:.0f}")  # a binary number has no text
+    return None if any(words.number(one) for one in written) else value

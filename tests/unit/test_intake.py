@@ -21,6 +21,7 @@ from pydicom.config import disable_value_validation
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from test_structured_report import document
+from test_volume import enhanced_ct
 
 from shadow.domain.errors import ConfigurationError, LaneBusy, UnreadableInstance
 from shadow.domain.home import Home
@@ -293,6 +294,43 @@ def test_what_was_not_acquired_does_not_say_when_the_study_was(tmp_path: Path) -
     files = [*head_study(change=begun_an_hour_before), as_file(head_slice(series="501", change=dose_report))]
     closed = admit(new_home(tmp_path / "home"), files).closed
     assert closed.acquired_at == datetime(2026, 9, 1, 7, 14, 1, 250_000, UTC)
+
+
+def reconstructed(kernel: str, kvp: float, **settings: int) -> Dataset:
+    """An Enhanced CT as scanners write it: kVp and kernel in its functional groups."""
+    dataset = enhanced_ct(**settings)
+    details, reconstruction = Dataset(), Dataset()
+    details.KVP, reconstruction.ConvolutionKernel = kvp, kernel
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    shared.CTXRayDetailsSequence, shared.CTReconstructionSequence = [details], [reconstruction]
+    del dataset.KVP, dataset.ConvolutionKernel
+    return dataset
+
+
+def test_kernel_kvp_and_thickness_of_a_multi_frame_image_are_in_the_ledger(tmp_path: Path) -> None:
+    closed = admit(new_home(tmp_path / "home"), [as_file(reconstructed("Hr40f", 120.0))]).closed
+    assert (closed.convolution_kernel, closed.kvp, closed.slice_thickness_mm) == ("Hr40f", 120.0, 5.0)
+
+
+@pytest.mark.parametrize(("kernel", "kvp"), [("MRN84736251", 120.0), ("Hr40f", 84736251.0), ("Planted", float("nan"))])
+def test_an_identifier_among_the_attributes_of_a_frame_is_not_in_the_ledger(
+    tmp_path: Path, kernel: str, kvp: float
+) -> None:
+    closed = admit(new_home(tmp_path / "home"), [as_file(reconstructed(kernel, kvp))]).closed
+    assert closed.convolution_kernel == (kernel if kernel == "Hr40f" else None)
+    assert closed.kvp == (kvp if kvp == 120.0 else None)
+
+
+def test_a_multi_frame_series_is_as_large_as_it_has_frames(tmp_path: Path) -> None:
+    monitoring = [
+        as_file(head_slice(series="7", number=one, position=40.0, thickness=10.0, change=at_80_kv)) for one in range(3)
+    ]
+    closed = admit(new_home(tmp_path / "home"), [*monitoring, as_file(reconstructed("Hr40f", 120.0))]).closed
+    assert (closed.kvp, closed.slice_thickness_mm) == (120.0, 5.0)
+
+
+def at_80_kv(dataset: Dataset) -> None:
+    dataset.KVP = "80"
 
 
 def test_a_scanner_that_the_site_file_does_not_list_is_unlisted(tmp_path: Path) -> None:
