@@ -23,8 +23,8 @@ FARTHEST_MM = 1e5
 SLICE_CLASSES = {"CT": CT_SLICES, "MR": MR_SLICES}
 _GREY = {"", "MONOCHROME1", "MONOCHROME2"}
 """What is none of these has colours, or their numbers in a palette, for stored values (PS3.3 C.7.6.3.1.2)."""
-_LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
-_NOT_ACQUIRED = {"MPR", "REFORMATTED", "MIP", "MINIP", "AVERAGE", "PROJECTION IMAGE", "CSA MPR", "VOLUME RENDERING"}
+LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
+NOT_ACQUIRED = {"MPR", "REFORMATTED", "MIP", "MINIP", "AVERAGE", "PROJECTION IMAGE", "CSA MPR", "VOLUME RENDERING"}
 
 
 class Verdict(StrEnum):
@@ -173,11 +173,11 @@ def _refusal(instance: Frame, modality: str) -> Verdict | None:
     if instance.text("SOPClassUID") not in SLICE_CLASSES[modality]:
         return Verdict.WRONG_SOP_CLASS
     image_type = [one.upper() for one in instance.texts("ImageType")]
-    if _LOCALIZERS.intersection(image_type):
+    if LOCALIZERS.intersection(image_type):
         return Verdict.LOCALIZER
     if image_type[:1] not in ([], ["ORIGINAL"]) or image_type[1:2] not in ([], ["PRIMARY"]):
         return Verdict.DERIVED
-    if _NOT_ACQUIRED.intersection(image_type):
+    if NOT_ACQUIRED.intersection(image_type):
         return Verdict.DERIVED
     if instance.text("BurnedInAnnotation").upper() == "YES":
         return Verdict.BURNED_IN

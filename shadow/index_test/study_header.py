@@ -16,6 +16,7 @@ from shadow.index_test.dicom_time import FIRST_YEAR, parsed_date, parsed_offset,
 from shadow.index_test.frames import Frame, count_frames, first_frame
 from shadow.index_test.identifying_words import IdentifyingWords, identifying_words
 from shadow.index_test.instance import Instance
+from shadow.index_test.series import LOCALIZERS, NOT_ACQUIRED
 from shadow.index_test.sop_classes import IMAGE_CLASSES
 
 IDENTITY_KEYWORDS = (
@@ -29,6 +30,7 @@ IDENTITY_KEYWORDS = (
     "ReferringPhysicianName",
 )
 """What the vault keeps of a study."""
+_NOT_OF_THE_SCANNER = LOCALIZERS | NOT_ACQUIRED | {"SECONDARY"}
 _MONTHS, _WEEKS, _DAYS = 12, 52, 365
 _OLDEST_SHOWN = 90
 _A_DAY = timedelta(days=1)
@@ -42,8 +44,8 @@ class StudyHeader:
         identity: `IDENTITY_KEYWORDS` with their values, those that are not empty.
         modalities: Modality (0008,0060) of the instances.
         study_description: as it came; it may hold anything.
-        station_name, manufacturer, ...: of the largest series that is not a localizer, by its images; of a multi-frame
-            image those of its first frame.
+        station_name, manufacturer, ...: of the largest series of acquired images that is not a localizer; of a
+            multi-frame image those of its first frame.
         acquired_at: the earliest acquisition within a day of the largest series, UTC: an old image that was sent along
             does not move a study out of the trial's window. Where that series was acquired at no time that it tells,
             the study's own date and time.
@@ -111,16 +113,22 @@ def read_study_header(instances: Sequence[Instance], zone: ZoneInfo | None) -> S
 
 
 def _main_instance(ordered: Sequence[Instance]) -> Instance:
-    """The first instance of the largest image series; localizers and reports only where there is nothing else."""
-    images = [
-        one for one in ordered if one.text("SOPClassUID") in IMAGE_CLASSES and "LOCALIZER" not in one.texts("ImageType")
-    ]
-    candidates = images or list(ordered)
+    """The first instance of the largest series of acquired images; others only where there is nothing else.
+
+    A workstation's reformats may be more than the slices that the scanner made, and bear the workstation's name.
+    """
+    images = [one for one in ordered if one.text("SOPClassUID") in IMAGE_CLASSES]
+    candidates = [one for one in images if _is_acquired(one)] or images or list(ordered)
     sizes: Counter[str] = Counter()
     for one in candidates:
         sizes[one.text("SeriesInstanceUID")] += count_frames(one)
     series = min(sizes, key=lambda uid: (-sizes[uid], uid))
     return next(one for one in candidates if one.text("SeriesInstanceUID") == series)
+
+
+def _is_acquired(image: Instance) -> bool:
+    image_type = [one.upper() for one in image.texts("ImageType")]
+    return image_type[:1] != ["DERIVED"] and _NOT_OF_THE_SCANNER.isdisjoint(image_type)
 
 
 def _different(instances: Sequence[Instance], keyword: str) -> frozenset[str]:

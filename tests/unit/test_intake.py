@@ -280,6 +280,38 @@ def test_the_acquisition_instant_and_its_shift_follow_offset_and_site(
     assert (closed.acquired_at, closed.shift) == (acquired_at, shift)
 
 
+@pytest.mark.parametrize(
+    "image_type",
+    [
+        ("DERIVED", "SECONDARY", "MPR", "CSA MPR"),
+        ("DERIVED", "PRIMARY", "AXIAL"),
+        ("ORIGINAL", "PRIMARY", "REFORMATTED", "AVERAGE"),
+        ("ORIGINAL", "SECONDARY", "AXIAL"),
+        ("ORIGINAL", "PRIMARY", "LOCALIZER"),
+    ],
+)
+def test_the_scanner_is_that_of_the_acquired_images_though_a_workstation_made_more(
+    tmp_path: Path, image_type: tuple[str, ...]
+) -> None:
+    def reformatted(dataset: Dataset) -> None:
+        dataset.StationName, dataset.Manufacturer, dataset.ManufacturerModelName = "AWP45678", "GE", "AW"
+        dataset.ConvolutionKernel, dataset.SoftwareVersions = "BONEPLUS", "aws-3.2"
+
+    reformats = [
+        as_file(head_slice(series="1", number=one, thickness=1.0, image_type=image_type, change=reformatted))
+        for one in range(1, 17)
+    ]
+    with_reformats, without = (
+        admit(new_home(tmp_path / name), files).closed
+        for name, files in (("one", [*reformats, *head_study()[1:]]), ("two", head_study()[1:]))
+    )
+    assert with_reformats.scanner == "riverside-ct-1"
+    assert with_reformats == replace(
+        without, instance_count=with_reformats.instance_count, manifest_sha256=with_reformats.manifest_sha256
+    )
+    assert admit(new_home(tmp_path / "three"), reformats).closed.manufacturer == "GE", "where there is nothing else"
+
+
 def begun_an_hour_before(dataset: Dataset) -> None:
     dataset.StudyTime = "021400"
 
