@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import StrEnum
 from types import MappingProxyType
 
-VERSION = "4"
+VERSION = "5"
 
 
 class Action(StrEnum):
@@ -264,12 +264,16 @@ DEVICE_WORDS = frozenset(
     AQUILION ONE PRIME GENESIS LIGHTNING SERVE VANTAGE
     MAGNETOM AVANTO AERA SKYRA PRISMA VIDA LUMINA SOLA ALTEA ESPREE VERIO TRIO SYMPHONY INGENIA ACHIEVA AMBITION
     SIGNA PREMIER ARCHITECT ARTIST VOYAGER PIONEER
-    DETAIL SHARP ULTRA PLUS SYNGO STATION ROOM
+    ACT AS ASCEND ASPIRE BIG BORE BRIGHTSPEED CARDIAC CORE CREATOR ELAN ELARA ELITE ESSENTIAL EVO EVOLUTION EXPLORER
+    FLEX FLOW FUSION GALAN GEMINI HD HERO HISPEED HORIZON IMPACT MAX MIRA OPEN PRECISION PRISTINA PRO PURE RT SCENARIO
+    SIM SP SPIRIT TERRA TF TITAN VERSA VISION
+    DETAIL SHARP ULTRA PLUS SYNGO STATION ROOM FILTER FLAT WEDGE SMALL MEDIUM LARGE MEC
+    ED ER ICU HOST MAIN EAST NORTH SOUTH WEST
     CA CB CC CD EA EB EC UA UB UC UD UE YA YB YC YD YE
     """.split()
 )
-"""Words of devices, kernels among them, that are also names of people: a patient called Philip must not cost a scanner
-its maker, nor one called Ya its kernel."""
+"""Words of devices, kernels and places among them, that are also names of people: a patient called Philip must not cost
+a scanner its maker, nor one called Ya its kernel, nor one called West its station."""
 
 FIRST_YEAR, LAST_YEAR = 1900, 2199
 """Dates before and after are no dates of an examination."""

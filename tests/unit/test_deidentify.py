@@ -301,6 +301,14 @@ def test_device_text_in_which_a_person_of_the_header_stands_is_emptied(keyword: 
         ("Upton^B", "ConvolutionKernel", "UB"),
         ("Li^Ya", "ConvolutionKernel", "YA"),
         ("Quxley^John^A", "StationName", "CT JA"),
+        ("As^Ann", "ManufacturerModelName", "SOMATOM Definition AS+"),
+        ("Sim^Ah", "ManufacturerModelName", "SOMATOM go.Sim"),
+        ("Bright^Ann", "ManufacturerModelName", "BrightSpeed Elite"),
+        ("Tran^Max", "ManufacturerModelName", "Mobilett Elara Max"),
+        ("Quxley^Sp", "ManufacturerModelName", "Aquilion PRIME SP"),
+        ("Mec^Ann", "Manufacturer", "CANON_MEC"),
+        ("Hall^Ed", "StationName", "CT-ED-1"),
+        ("West^Ann", "StationName", "CT-WEST"),
         ("Quxley^Jo", "DeviceSerialNumber", "773"),
     ],
 )
@@ -756,7 +764,7 @@ def test_the_table_changes_only_with_its_version() -> None:
         sorted(deidentify_table.PAINTED_IMAGE_TYPES),
     ))  # fmt: skip
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-    assert (deidentify_table.VERSION, digest) == ("4", "02d4c5120704ab6c")
+    assert (deidentify_table.VERSION, digest) == ("5", "432eb53e0cbf7606")
 
 
 @pytest.mark.parametrize("implicit", [True, False])
