@@ -89,6 +89,7 @@ def identifying_words(instance: Instance) -> IdentifyingWords:
     Sequences are searched too, but for the functional groups of single frames, which are many and name nobody anew.
     """
     character_sets = instance.texts("SpecificCharacterSet")
+    station = "".join(_SEPARATORS.split(instance.text("StationName").upper()))
     parts: list[list[str]] = []
     identifiers: set[str] = set()
     for element in _all(instance.elements.values()):
@@ -97,14 +98,14 @@ def identifying_words(instance: Instance) -> IdentifyingWords:
         raw = instance.buffer[element.start : element.end]
         if element.vr == b"PN":
             for name in {one for text in _in_unicode(raw, character_sets) for one in _in_ascii(text)}:
-                parts += _parts(name, with_digits=element.tag >> 16 == _PATIENT_GROUP)
+                parts += _parts(name) if element.tag >> 16 == _PATIENT_GROUP else _staff_parts(name, station)
         else:
             values = [one.strip(" \0") for one in raw.decode("latin-1").upper().split("\\")]
             identifiers.update(values)
             if element.tag in _PATIENT_IDENTIFIERS:
                 # One without a digit is a name: `DOE^JOHN`.
                 without_digit = (one for one in values if not any(map(str.isdigit, one)))
-                parts += [part for one in without_digit for part in _parts(one, with_digits=False)]
+                parts += [part for one in without_digit for part in _parts(one)]
     joined = {"".join(_SEPARATORS.split(one)) for one in identifiers}
     joined |= {written for one in joined for written in _otherwise(one)}
     joined = {one for one in joined if len(one) >= _SHORTEST_IDENTIFIER}
@@ -148,15 +149,18 @@ def _in_ascii(text: str) -> Iterator[str]:
         yield unicodedata.normalize("NFKD", written.translate(_PLAIN)).translate(_ACCENTS)
 
 
-def _parts(text: str, *, with_digits: bool) -> list[list[str]]:
-    """The parts of each name of a PN value, without those of an ideographic or a phonetic writing.
+def _parts(text: str) -> list[list[str]]:
+    """The parts of each name of a PN value, without those of an ideographic or a phonetic writing."""
+    return [[part for part in _SEPARATORS.split(name) if part.isascii()] for name in re.split(r"[\\=]", text)]
 
-    Staff is often entered as the workstation's own name, `CT2`: a part with a digit names nobody but a patient.
+
+def _staff_parts(text: str, station: str) -> list[list[str]]:
+    """The same of staff, who is often entered as the workstation: `CT2`, `CT-NORTH-02`.
+
+    A part with a digit names nobody, nor does any part of a name with a digit that is the station's own.
     """
-    return [
-        [part for part in _SEPARATORS.split(name) if part.isascii() and (with_digits or part.isalpha())]
-        for name in re.split(r"[\\=]", text)
-    ]
+    names = [name for name in _parts(text) if "".join(name) != station or station.isalpha()]
+    return [[part for part in name if part.isalpha()] for name in names]
 
 
 def _otherwise(date: str) -> tuple[str, ...]:

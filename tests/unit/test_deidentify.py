@@ -323,6 +323,35 @@ def test_a_name_that_is_also_a_word_of_devices_costs_the_scanner_nothing(name: s
     assert copy[keyword].value == text
 
 
+@pytest.mark.parametrize(
+    ("operator", "station", "stays"),
+    [
+        ("RVSOUTH-02", "RVSOUTH-02", True),
+        ("rvsouth 02", "RVSOUTH_02", True),
+        (["Wintersley^A", "RVSOUTH-02"], "RVSOUTH-02", True),
+        ("RVSOUTH-03", "RVSOUTH-02", False),
+        ("WINTERSLEY", "WINTERSLEY", False),
+        ("Wintersley^2", "WINTERSLEY-02", False),
+    ],
+)
+def test_an_operator_who_is_entered_as_the_station_costs_it_nothing(
+    operator: str | list[str], station: str, stays: bool
+) -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.OperatorsName, dataset.StationName = operator, station
+
+    _, copy = copy_of(head_slice(change=change))
+    assert copy.StationName == (station if stays else "")
+
+
+def test_a_patient_who_is_entered_as_the_station_is_looked_for() -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.PatientName = dataset.StationName = "QUXLEY-02"
+
+    _, copy = copy_of(head_slice(change=change))
+    assert copy.StationName == ""
+
+
 @pytest.mark.parametrize("character_set", ["ISO_IR 100", "ISO_IR 192"])
 @pytest.mark.parametrize("text", ["CT MUELLER", "CT Muller", "annemuller", "ct-oezguer"])
 def test_a_name_with_accents_is_found_as_an_english_keyboard_writes_it(character_set: str, text: str) -> None:
