@@ -60,6 +60,7 @@ class SeriesVerdict:
         convolution_kernel: (0018,1210), its first value; empty where there is none.
         places: at which those of them lie that share the commonest geometry: phases and runs over one place count once.
             None where images have no place.
+        runs: how many whole times they are there.
     """
 
     series_key: str
@@ -69,6 +70,7 @@ class SeriesVerdict:
     verdict: Verdict
     convolution_kernel: str = ""
     places: int | None = None
+    runs: int = 1
 
     def in_words(self) -> str:
         """For the ledger: pseudonym, verdict, and what it rests on.
@@ -99,7 +101,9 @@ class ChosenSeries:
 
 
 def choose_series(instances: Sequence[Instance], rules: SeriesChoice, modality: str = "CT") -> ChosenSeries:
-    """The series with the most preferred kernel; then nearest in thickness, more places, lower number, lower UID.
+    """The series of the most preferred kernel; then nearest in thickness, fewest runs, most places, lower number, UID.
+
+    A perfusion scan goes many times over its places, and a wide detector gives it as many of them as a head has.
 
     Args:
         instances: of one study.
@@ -126,14 +130,14 @@ def choose_series(instances: Sequence[Instance], rules: SeriesChoice, modality: 
     return ChosenSeries(best, tuple(judged[best][1]), verdicts, findings)
 
 
-def _preference(series: SeriesVerdict, rules: SeriesChoice) -> tuple[int, float, int, int, str]:
+def _preference(series: SeriesVerdict, rules: SeriesChoice) -> tuple[int, float, int, int, int, str]:
     assert series.slice_thickness_mm is not None
     assert series.places is not None
     kernels = [one.casefold() for one in rules.preferred_kernels]
     own = series.convolution_kernel.casefold()
     rank = kernels.index(own) if own in kernels else len(kernels)
     distance = abs(series.slice_thickness_mm - rules.preferred_slice_thickness_mm)
-    return rank, distance, -series.places, series.series_number, series.series_key
+    return rank, distance, series.runs, -series.places, series.series_number, series.series_key
 
 
 def _judge(key: str, frames: list[Frame], rules: SeriesChoice, modality: str) -> tuple[SeriesVerdict, list[Frame]]:
@@ -143,7 +147,7 @@ def _judge(key: str, frames: list[Frame], rules: SeriesChoice, modality: str) ->
     thicknesses = [frame.number("SliceThickness") for frame in passed]
     known = [one for one in thicknesses if one is not None and one > 0]
     thickest = max(known) if known and len(known) == len(thicknesses) else None
-    places = _places(passed) if passed else 0
+    places, runs = _places_and_runs(passed) if passed else (0, 1)
     if not passed:
         counted = Counter(refusal for refusal in refusals if refusal is not None)
         verdict = min(counted, key=lambda reason: (-counted[reason], reason.value))
@@ -157,15 +161,16 @@ def _judge(key: str, frames: list[Frame], rules: SeriesChoice, modality: str) ->
         verdict = Verdict.NOT_PREFERRED
     number = int(frames[0].number("SeriesNumber") or 0)
     kernel = "".join((passed or frames)[0].texts("ConvolutionKernel")[:1])
-    return SeriesVerdict(key, number, len(passed), thickest, verdict, kernel, places), passed
+    return SeriesVerdict(key, number, len(passed), thickest, verdict, kernel, places, runs), passed
 
 
-def _places(slices: Sequence[Frame]) -> int:
-    """At how many places the volume of these images would have a slice."""
+def _places_and_runs(slices: Sequence[Frame]) -> tuple[int, int]:
+    """At how many places the volume of these images would have a slice, and how many of them lie at each."""
     kept = same_geometry(slices, [])
     normal = slice_normal(kept[0])
     assert normal is not None, "an image without geometry is refused"
-    return len(distinct_places(kept, np.array([one.numbers("ImagePositionPatient") for one in kept]) @ normal))
+    places = len(distinct_places(kept, np.array([one.numbers("ImagePositionPatient") for one in kept]) @ normal))
+    return places, len(kept) // places
 
 
 def _refusal(instance: Frame, modality: str) -> Verdict | None:

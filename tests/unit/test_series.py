@@ -128,6 +128,30 @@ def test_many_images_of_few_places_are_no_head() -> None:
     assert refusal(perfusion("2", 4, 5)) == "too_few_slices=1"
 
 
+def test_a_perfusion_scan_of_a_wide_detector_does_not_outweigh_the_head_beside_it() -> None:
+    for number in ("2", "4"):
+        chosen = choose_series([*perfusion(number, 12, 3), *series("3", slices=9)], RULES)
+        assert verdicts(chosen) == {number: "not_preferred", "3": "chosen"}
+    assert choose_series(perfusion("2", 12, 3), RULES).verdicts[0].verdict is Verdict.CHOSEN
+
+
+def test_a_scan_that_was_repeated_in_part_is_still_one_run() -> None:
+    repeated = [*series("2", slices=12), *series("2", slices=20)[12:]]
+    again = [
+        read_instance(as_file(head_slice(series="2", number=number, position=5.0 * (number - 20))))
+        for number in range(21, 31)
+    ]
+    chosen = choose_series([*repeated, *again, *series("3", slices=12)], RULES)
+    assert verdicts(chosen) == {"2": "chosen", "3": "not_preferred"}
+
+
+def test_a_head_in_two_tilts_is_one_run() -> None:
+    tilted = changed("ImageOrientationPatient", ["1", "0", "0", "0", "0.9781", "0.2079"])
+    halves = [*series("2", slices=10), *series("2", slices=20, **tilted)[10:]]  # type: ignore[arg-type]
+    chosen = choose_series([*halves, *series("3", slices=9)], RULES)
+    assert verdicts(chosen) == {"2": "chosen", "3": "not_preferred"}
+
+
 def test_a_localizer_among_the_slices_is_left_out_of_its_series() -> None:
     localizer = read_instance(as_file(head_slice(number=40, image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"))))
     chosen = choose_series([localizer, *series("2")], RULES)
