@@ -28,7 +28,8 @@ from shadow.index_test.identifying_words import NOBODY, IdentifyingWords
 # DS holds 16 characters (PS3.5 6.2), and scanners write more digits than that: a position must not be lost for it.
 _NUMBER_OF_TEXT = {
     b"DS": re.compile(r"(?=.{0,32}\Z)(?:[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)?\Z"),
-    b"IS": re.compile(r"(?=.{0,12}\Z)(?:[+-]?[0-9]+)?\Z"),
+    # An exposure of 14.5 mAs is no whole number, and is sent as one.
+    b"IS": re.compile(r"(?=.{0,12}\Z)(?:[+-]?[0-9]+(?:\.[0-9]*)?)?\Z"),
     # Colons are ACR-NEMA's. A time that no clock shows can be an identifier.
     b"TM": re.compile(r"(?:(?:[01]\d|2[0-3])(?::?[0-5]\d(?::?(?:[0-5]\d|60)(?:\.\d{0,6})?)?)?)?\Z"),
 }

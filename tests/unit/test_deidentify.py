@@ -171,6 +171,9 @@ def test_text_behind_a_terminator_and_behind_the_pixels_is_not_copied() -> None:
         (0x00200013, b"IS", b"12ab"),
         (0x00200013, b"IS", b"12-03-1952"),
         (0x00200013, b"IS", b"555 1234567"),
+        (0x00200013, b"IS", b"14.03.1952"),
+        (0x00200013, b"IS", b"12.5e3"),
+        (0x00200013, b"IS", b"."),
         (0x00080032, b"TM", b"031400 Doe"),
         (0x00080022, b"DA", b"2026090A"),
         (0x0008002A, b"DT", b"20260901 by Doe"),
@@ -212,6 +215,13 @@ def test_a_number_stays_however_a_scanner_writes_it(number: str) -> None:
     parts = [named(), element(0x00281050, b"DS", f"{number}\\40".encode())]
     copied = deidentify_instance(read_instance(file_of(b"".join(parts))), CONTEXT)
     assert read_instance(copied).texts("WindowCenter") == (number, "40")
+
+
+@pytest.mark.parametrize("number", ["14.5", "250.00", "-3.", "12"])
+def test_a_whole_number_stays_though_a_scanner_writes_it_with_a_fraction(number: str) -> None:
+    parts = [named(), *(element(tag, b"IS", number.encode()) for tag in (0x00181151, 0x00181152, 0x00200012))]
+    copied = read_instance(deidentify_instance(read_instance(file_of(b"".join(parts))), CONTEXT))
+    assert [copied.text(one) for one in ("XRayTubeCurrent", "Exposure", "AcquisitionNumber")] == [number] * 3
 
 
 def test_what_the_subgroups_need_survives() -> None:
