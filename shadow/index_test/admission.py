@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shadow.domain.errors import UnreadableInstance
+from shadow.domain.errors import NotEvaluable, UnreadableInstance
 from shadow.domain.identifiers import Pseudonymiser, normalise_accession_number
 from shadow.index_test.copies import ReadyStudy, copies_folder, write_copies
 from shadow.index_test.deidentify import copied_uid, deidentify_instance, pixel_refusal
@@ -15,8 +15,9 @@ from shadow.index_test.deidentify_values import DeidentificationContext
 from shadow.index_test.eligibility import Exclusion, ExclusionReason, exclusion_of
 from shadow.index_test.instance import Instance, read_instance
 from shadow.index_test.mirror import StudyManifest
+from shadow.index_test.series import SLICE_CLASSES, choose_series
 from shadow.index_test.spooled_instance import SpooledInstance
-from shadow.index_test.study_header import StudyHeader, decoded, read_study_header
+from shadow.index_test.study_header import StudyHeader, decoded, read_study_header, with_acquisition_of
 from shadow.index_test.vendor_results import VendorReception
 from shadow.protocol.site import Site
 from shadow.protocol.trial import TrialProtocol
@@ -102,7 +103,7 @@ def admit_study(
             ready=None,
             report_documents=_report_documents(folder, documents, ()),
         )
-    header = read_study_header(instances, site.time_zone if site else None)
+    header = _as_given(read_study_header(instances, site.time_zone if site else None), instances, protocol)
     pseudonyms = _pseudonyms(header, site, pseudonymiser)
     refusal = exclusion_of(header, protocol, site_is_known=site is not None)
     ready = None
@@ -126,6 +127,21 @@ def admit_study(
         vendor_results=vendor_results,
         report_documents=_report_documents(folder, documents, vendor_results),
     )
+
+
+def _as_given(header: StudyHeader, instances: Sequence[Instance], protocol: TrialProtocol) -> StudyHeader:
+    """The header with kernel, kVp and thickness of the series that the protocol chooses, since misses may share them.
+
+    As it is where no series can be chosen.
+    """
+    modality = protocol.eligibility.modality
+    if modality not in SLICE_CLASSES:
+        return header
+    try:
+        chosen = choose_series([one for one in instances if _refusal(one, header) is None], protocol.series, modality)
+    except NotEvaluable:
+        return header
+    return with_acquisition_of(header, min(chosen.slices, key=lambda one: (one.text("SOPInstanceUID"), one.index)))
 
 
 def _report_documents(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -46,6 +46,7 @@ class StudyHeader:
         study_description: as it came; it may hold anything.
         station_name, manufacturer, ...: of the largest series of acquired images that is not a localizer; of a
             multi-frame image those of its first frame.
+        convolution_kernel, kvp, slice_thickness_mm: so too, until `with_acquisition_of` knows better.
         acquired_at: the earliest acquisition within a day of the largest series, UTC: an old image that was sent along
             does not move a study out of the trial's window. Where that series was acquired at no time that it tells,
             the study's own date and time.
@@ -109,6 +110,17 @@ def read_study_header(instances: Sequence[Instance], zone: ZoneInfo | None) -> S
         patient_sex=sex if sex in {"F", "M", "O"} else None,
         software_versions=_plain(frame, "SoftwareVersions", words),
         accession_numbers=_different(ordered, "AccessionNumber"),
+    )
+
+
+def with_acquisition_of(header: StudyHeader, image: Frame) -> StudyHeader:
+    """The header with kernel, kVp and slice thickness of one image, which the model sees."""
+    words = identifying_words(image.instance)
+    return replace(
+        header,
+        convolution_kernel=_plain(image, "ConvolutionKernel", words),
+        kvp=_measured(image, "KVP", words),
+        slice_thickness_mm=_measured(image, "SliceThickness", words),
     )
 
 

@@ -312,6 +312,39 @@ def test_the_scanner_is_that_of_the_acquired_images_though_a_workstation_made_mo
     assert admit(new_home(tmp_path / "three"), reformats).closed.manufacturer == "GE", "where there is nothing else"
 
 
+def thin_bone(dataset: Dataset) -> None:
+    dataset.ConvolutionKernel, dataset.KVP = ["Hr60f", "3"], "100"
+
+
+def thin_bone_series(patient: str = "MRN84736251", thickness: float = 1.0) -> list[bytes]:
+    def change(dataset: Dataset) -> None:
+        thin_bone(dataset)
+        dataset.PatientID = patient
+
+    return [as_file(head_slice(series="7", number=one, thickness=thickness, change=change)) for one in range(1, 21)]
+
+
+def test_kernel_kvp_and_thickness_are_those_of_the_series_that_the_protocol_chooses(tmp_path: Path) -> None:
+    closed = admit(new_home(tmp_path / "home"), [*thin_bone_series(), *head_study()]).closed
+    assert (closed.convolution_kernel, closed.kvp, closed.slice_thickness_mm) == ("H30s", 120.0, 5.0)
+
+
+def test_kernel_kvp_and_thickness_are_those_of_the_largest_series_where_none_can_be_chosen(tmp_path: Path) -> None:
+    files = [*thin_bone_series(thickness=12.0), *head_study(slices=5)]
+    closed = admit(new_home(tmp_path / "home"), files).closed
+    assert (closed.convolution_kernel, closed.kvp, closed.slice_thickness_mm) == ("Hr60f\\3", 100.0, 12.0)
+
+
+def test_another_patients_series_is_never_the_one_that_the_protocol_chooses(tmp_path: Path) -> None:
+    files = [*thin_bone_series(), *(as_file(head_slice(series="8", number=one, change=strange)) for one in range(9))]
+    closed = admit(new_home(tmp_path / "home"), files).closed
+    assert (closed.convolution_kernel, closed.kvp, closed.slice_thickness_mm) == ("Hr60f\\3", 100.0, 1.0)
+
+
+def strange(dataset: Dataset) -> None:
+    dataset.PatientID = "MRN11111111"
+
+
 def begun_an_hour_before(dataset: Dataset) -> None:
     dataset.StudyTime = "021400"
 
