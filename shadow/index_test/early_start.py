@@ -15,7 +15,7 @@ from pydicom.tag import BaseTag
 from shadow.domain.errors import NotEvaluable, UnreadableInstance
 from shadow.index_test.arrival import near_start
 from shadow.index_test.instance import read_instance
-from shadow.index_test.series import choose_series
+from shadow.index_test.series import choose_series, kernel_rank
 from shadow.protocol.trial import SeriesChoice
 
 SAME_THICKNESS_MM = 0.5
@@ -77,8 +77,7 @@ class EarlyStart:
         except (NotEvaluable, UnreadableInstance, OSError):
             return False
         verdict = next(one for one in chosen.verdicts if one.series_key == chosen.series_key)
-        kernels = [one.casefold() for one in self._rules.preferred_kernels]
-        preferred = not kernels or verdict.convolution_kernel.casefold() == kernels[0]
+        preferred = kernel_rank(verdict.convolution_kernel, self._rules) == 0
         thickness = verdict.slice_thickness_mm
         distance = abs((thickness or 0.0) - self._rules.preferred_slice_thickness_mm)
         return preferred and thickness is not None and distance <= SAME_THICKNESS_MM

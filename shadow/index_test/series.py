@@ -57,7 +57,7 @@ class SeriesVerdict:
         series_key: the copy's Series Instance UID.
         slices: images that passed the filters of one image.
         slice_thickness_mm: the thickest of them; None where one does not say.
-        convolution_kernel: (0018,1210), its first value; empty where there is none.
+        convolution_kernel: (0018,1210), all its values; empty where there is none.
         places: at which those of them lie that share the commonest geometry: phases and runs over one place count once.
             None where images have no place.
         runs: how many whole times they are there.
@@ -133,11 +133,20 @@ def choose_series(instances: Sequence[Instance], rules: SeriesChoice, modality: 
 def _preference(series: SeriesVerdict, rules: SeriesChoice) -> tuple[int, float, int, int, int, str]:
     assert series.slice_thickness_mm is not None
     assert series.places is not None
-    kernels = [one.casefold() for one in rules.preferred_kernels]
-    own = series.convolution_kernel.casefold()
-    rank = kernels.index(own) if own in kernels else len(kernels)
+    rank = kernel_rank(series.convolution_kernel, rules)
     distance = abs(series.slice_thickness_mm - rules.preferred_slice_thickness_mm)
     return rank, distance, series.runs, -series.places, series.series_number, series.series_key
+
+
+def kernel_rank(kernel: str, rules: SeriesChoice) -> int:
+    r"""The place of a kernel among the preferred ones, by its first value or by all (`Hr40f\3`); else behind the last.
+
+    0 for every kernel where the protocol prefers none.
+    """
+    whole = kernel.casefold()
+    own = (whole, whole.partition("\\")[0])
+    ranks = (rank for rank, one in enumerate(rules.preferred_kernels) if one.casefold() in own)
+    return next(ranks, len(rules.preferred_kernels))
 
 
 def _judge(key: str, frames: list[Frame], rules: SeriesChoice, modality: str) -> tuple[SeriesVerdict, list[Frame]]:
@@ -160,7 +169,7 @@ def _judge(key: str, frames: list[Frame], rules: SeriesChoice, modality: str) ->
     else:
         verdict = Verdict.NOT_PREFERRED
     number = int(frames[0].number("SeriesNumber") or 0)
-    kernel = "".join((passed or frames)[0].texts("ConvolutionKernel")[:1])
+    kernel = "\\".join((passed or frames)[0].texts("ConvolutionKernel"))
     return SeriesVerdict(key, number, len(passed), thickest, verdict, kernel, places, runs), passed
 
 

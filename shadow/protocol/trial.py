@@ -106,13 +106,14 @@ class Eligibility:
 
 @dataclass(frozen=True, slots=True)
 class SeriesChoice:
-    """Which series feeds the models.
+    r"""Which series feeds the models.
 
     Attributes:
         minimum_slices: fewer axial slices than this is not evaluable.
         slice_thickness_mm_maximum: thicker slices than this are not evaluable.
         preferred_kernels: of several fitting series, the one with the earliest of these convolution kernels wins
-            first; one that is not listed comes after them. Empty asks for none.
+            first, by its first value or by all (`Hr40f` or `Hr40f\3`); one that is not listed comes after them. Empty
+            asks for none.
         preferred_slice_thickness_mm: then the nearest to this wins.
         gantry_tilt_degrees_maximum: more tilt than this is not evaluable; left out, tilt is a finding alone.
         start_after_quiet_seconds: the first revision of a study closes as soon as a series of the most preferred

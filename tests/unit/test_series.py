@@ -175,6 +175,28 @@ def test_the_preferred_kernel_comes_before_the_preferred_thickness() -> None:
     assert choose_series(unlisted, ruled).series_key == f"{ROOT}.1.3", "of those not listed, by thickness"
 
 
+@pytest.mark.parametrize(
+    ("preferred", "chosen"),
+    [
+        (("Hr40f\\3",), "4"),  # as the ledger shows it: the kernel with the strength of its iterations
+        (("hr40F\\2", "Hr40f\\3"), "3"),
+        (("Hr40f",), "3"),
+        (("Hr40",), "2"),
+        (("3",), "2"),
+    ],
+)
+def test_a_kernel_of_several_values_is_preferred_by_its_first_or_all(preferred: tuple[str, ...], chosen: str) -> None:
+    study = [
+        *with_kernel("2", "H60s", thickness=5.0),
+        *(image for number, strength in (("3", "2"), ("4", "3")) for image in iterated(number, strength)),
+    ]
+    assert choose_series(study, replace(RULES, preferred_kernels=preferred)).series_key == f"{ROOT}.1.{chosen}"
+
+
+def iterated(number: str, strength: str) -> list[Instance]:
+    return series(number, change=lambda one: setattr(one, "ConvolutionKernel", ["Hr40f", strength]))
+
+
 def test_a_verdict_in_words_names_its_reason() -> None:
     words = [one.in_words() for one in choose_series([*series("2"), *series("3", slices=2)], RULES).verdicts]
     assert words == [
