@@ -30,7 +30,7 @@ IDENTITY_KEYWORDS = (
     "ReferringPhysicianName",
 )
 """What the vault keeps of a study."""
-_NOT_OF_THE_SCANNER = LOCALIZERS | NOT_ACQUIRED | {"SECONDARY"}
+_NOT_OF_THE_SCANNER = NOT_ACQUIRED | {"SECONDARY"}
 _MONTHS, _WEEKS, _DAYS = 12, 52, 365
 _OLDEST_SHOWN = 90
 _A_DAY = timedelta(days=1)
@@ -130,7 +130,8 @@ def _main_instance(ordered: Sequence[Instance]) -> Instance:
     A workstation's reformats may be more than the slices that the scanner made, and bear the workstation's name.
     """
     images = [one for one in ordered if one.text("SOPClassUID") in IMAGE_CLASSES]
-    candidates = [one for one in images if _is_acquired(one)] or images or list(ordered)
+    no_localizers = [one for one in images if LOCALIZERS.isdisjoint(_image_type(one))]
+    candidates = [one for one in no_localizers if _is_acquired(one)] or no_localizers or images or list(ordered)
     sizes: Counter[str] = Counter()
     for one in candidates:
         sizes[one.text("SeriesInstanceUID")] += count_frames(one)
@@ -139,8 +140,12 @@ def _main_instance(ordered: Sequence[Instance]) -> Instance:
 
 
 def _is_acquired(image: Instance) -> bool:
-    image_type = [one.upper() for one in image.texts("ImageType")]
+    image_type = _image_type(image)
     return image_type[:1] != ["DERIVED"] and _NOT_OF_THE_SCANNER.isdisjoint(image_type)
+
+
+def _image_type(image: Instance) -> list[str]:
+    return [one.upper() for one in image.texts("ImageType")]
 
 
 def _different(instances: Sequence[Instance], keyword: str) -> frozenset[str]:

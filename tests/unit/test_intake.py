@@ -312,6 +312,16 @@ def test_the_scanner_is_that_of_the_acquired_images_though_a_workstation_made_mo
     assert admit(new_home(tmp_path / "three"), reformats).closed.manufacturer == "GE", "where there is nothing else"
 
 
+def test_a_localizer_says_nothing_of_a_study_that_has_reformats(tmp_path: Path) -> None:
+    localizers = [
+        as_file(head_slice(series="1", number=one, image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"), change=at_80_kv))
+        for one in (1, 2)
+    ]
+    reformat = as_file(head_slice(series="7", image_type=("DERIVED", "PRIMARY", "AXIAL")))
+    assert admit(new_home(tmp_path / "one"), [*localizers, reformat]).closed.kvp == 120.0
+    assert admit(new_home(tmp_path / "two"), localizers).closed.kvp == 80.0
+
+
 def thin_bone(dataset: Dataset) -> None:
     dataset.ConvolutionKernel, dataset.KVP = ["Hr60f", "3"], "100"
 
