@@ -16,7 +16,8 @@ MACROS = (
     "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence",
     "CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "FrameVOILUTSequence", "FrameAnatomySequence",
     "FrameContentSequence", "CTReconstructionSequence", "CTAcquisitionDetailsSequence",
-    "CTXRayDetailsSequence",
+    "CTXRayDetailsSequence", "UnassignedPerFrameConvertedAttributesSequence",
+    "UnassignedSharedConvertedAttributesSequence",
 )  # fmt: skip
 MAXIMUM_FRAMES = 20_000
 _PER_FRAME = 0x52009230  # the same sequence by its tag

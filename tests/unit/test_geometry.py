@@ -214,6 +214,22 @@ def test_kernel_and_tilt_of_a_multi_frame_ct_are_in_its_functional_groups() -> N
     assert build_volume(series.slices, 2).tilt_degrees == pytest.approx(18.5)
 
 
+def test_kernel_and_tilt_of_a_converted_ct_are_among_its_unassigned_attributes() -> None:
+    dataset = enhanced_ct()
+    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2.2"
+    del dataset.ConvolutionKernel
+    shared, of_all = dataset.SharedFunctionalGroupsSequence[0], Dataset()
+    of_all.ConvolutionKernel = "H31s"
+    shared.UnassignedSharedConvertedAttributesSequence = [of_all]
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        own = Dataset()
+        own.GantryDetectorTilt = "-18.5"
+        frame.UnassignedPerFrameConvertedAttributesSequence = [own]
+    series = chosen([dataset])
+    assert series.verdicts[0].convolution_kernel == "H31s"
+    assert build_volume(series.slices, 2).tilt_degrees == pytest.approx(18.5)
+
+
 def test_localizers_and_reformats_in_the_chosen_series_are_left_out_and_named() -> None:
     strangers = [
         head_slice(number=40, image_type=("ORIGINAL", "PRIMARY", "LOCALIZER")),
