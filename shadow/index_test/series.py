@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 
@@ -210,11 +211,18 @@ def _refusal(instance: Frame, modality: str) -> Verdict | None:
 
 def slice_normal(instance: Frame) -> np.ndarray | None:
     """The unit normal of Image Orientation (Patient), or None where it is absent or not orthonormal."""
-    values = instance.numbers("ImageOrientationPatient")
+    return _normal(instance.numbers("ImageOrientationPatient"))
+
+
+@lru_cache(maxsize=256)
+def _normal(values: tuple[float, ...]) -> np.ndarray | None:
+    """Cached, because the slices of a series share it."""
     if len(values) != 6:
         return None
     row, column = np.array(values[:3]), np.array(values[3:])
     lengths = np.array([row @ row, column @ column])
     if not (np.all(np.abs(lengths - 1.0) < 0.02) and abs(row @ column) < 0.01):
         return None
-    return np.cross(row, column)
+    normal = np.cross(row, column)
+    normal.setflags(write=False)
+    return normal
