@@ -75,7 +75,7 @@ def test_no_study_is_lost_or_counted_twice_when_both_lanes_are_killed_again_and_
         queue.put(f"{manifest.study_key}.r1")
         expected[manifest.study_key] = number % 90 / 100
     lanes = {name: start(tmp_path, name) for name in ("admission", "model")}
-    kills, deadline = 0, time.monotonic() + 50
+    kills, deadline = 0, time.monotonic() + 240
     while locked(home) < len(expected) and time.monotonic() < deadline:
         time.sleep(dice.uniform(0.2, 1.6) if kills < 12 else 0.3)
         name = dice.choice(list(lanes))
