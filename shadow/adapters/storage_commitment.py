@@ -84,7 +84,8 @@ class CommitmentDesk:
     def _answer_all(self, index: SpoolIndex) -> None:
         """Answer every request whose time has come; one that cannot be answered now comes again later.
 
-        A peer that was not reached is not tried again for its other requests: the others would wait for it each time.
+        A peer that was not reached, or says nothing, is not tried again for its other requests: the others would wait
+        for it each time.
         """
         away: set[str] = set()
         for path in self._requests.waiting():
@@ -96,8 +97,8 @@ class CommitmentDesk:
                 if answer is None:
                     continue
                 peer = answer.request.calling_ae_title
-                delivered = peer not in away and self._deliver(answer)
-                if not delivered:
+                delivered = None if peer in away else self._deliver(answer)
+                if delivered is None:
                     away.add(peer)
             except StoreError as error:
                 log.error("commitment_request_damaged", extra={"error": str(error)})
@@ -109,13 +110,13 @@ class CommitmentDesk:
             else:
                 self._pauses[path] = (time.monotonic() + pause, min(2 * pause, LONGEST_PAUSE_SECONDS))
 
-    def _deliver(self, answer: CommitmentAnswer) -> bool:
-        """Whether the peer has taken the answer."""
+    def _deliver(self, answer: CommitmentAnswer) -> bool | None:
+        """Whether the peer has taken the answer; None where it was not reached, or said nothing to it."""
         peer = self._peers.get(answer.request.calling_ae_title)
         if peer is None:
             return True  # it is no longer to be told anything
         if not is_listening(peer.host, peer.port, SECONDS_FOR_AN_ASSOCIATION):
-            return False
+            return None
         entity = AE(self._ae_title)
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = SECONDS_FOR_AN_ASSOCIATION
         entity.connection_timeout = SECONDS_FOR_AN_ASSOCIATION
@@ -129,7 +130,7 @@ class CommitmentDesk:
         )
         if not association.is_established:
             close_refused(association)
-            return False
+            return None
         try:
             status, _ = association.send_n_event_report(
                 _information(answer),
@@ -137,7 +138,7 @@ class CommitmentDesk:
                 StorageCommitmentPushModel,
                 StorageCommitmentPushModelInstance,
             )
-            return "Status" in status and status.Status == SUCCESS
+            return bool(status.Status == SUCCESS) if "Status" in status else None
         except (ValueError, RuntimeError):
             return False
         finally:

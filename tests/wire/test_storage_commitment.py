@@ -43,6 +43,8 @@ class Router:
 
     told: list[tuple[int, Dataset]] = field(default_factory=list)
     port: int = 0
+    unwanted: str = ""
+    """A transaction of which it does not take the answer."""
 
     def ask(self, port: int, references: list[tuple[str, str]], title: str = ROUTER) -> int:
         entity = AE(title)
@@ -64,6 +66,8 @@ class Router:
     @contextmanager
     def listening(self) -> Iterator[Router]:
         def take(event: evt.Event) -> tuple[int, None]:
+            if event.event_information.TransactionUID == self.unwanted:
+                return 0x0110, None
             self.told.append((event.request.EventTypeID, event.event_information))
             return 0x0000, None
 
@@ -232,6 +236,23 @@ def test_a_peer_that_takes_no_association_is_tried_once_for_all_that_it_asked(tm
         refusing.join()
         assert attempts == [2], "one to see whether it listens, one for the association"
         assert len(requests.waiting()) == 3
+
+
+def test_an_answer_that_its_peer_does_not_take_keeps_no_other_from_it(tmp_path: Path) -> None:
+    root = tmp_path / "spool"
+    with (
+        Router(unwanted="1.2.9.0").listening() as router,
+        Spool(root, (ROUTER,), minimum_free_bytes=0, maximum_object_bytes=1 << 20) as spool,
+        SpoolIndex(root) as index,
+    ):
+        spool.receive(Offer(ROUTER, CTImageStorage, "1.2.3.1", ExplicitVRLittleEndian), memoryview(bytes(100)))
+        desk = CommitmentDesk("SHADOW", (CommitmentPeer(ROUTER, "127.0.0.1", router.port),), root)
+        requests = Commitments(root)
+        for number in range(2):
+            requests.accept(CommitmentRequest(ROUTER, f"1.2.9.{number}", ((CTImageStorage, "1.2.3.1"),)))
+        desk._answer_all(index)
+        assert [one.TransactionUID for _, one in router.told] == ["1.2.9.1"]
+        assert [requests.read(one).transaction_uid for one in requests.waiting()] == ["1.2.9.0"]
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # pydicom, on both sides
