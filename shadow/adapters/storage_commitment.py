@@ -103,6 +103,9 @@ class CommitmentDesk:
             except StoreError as error:
                 log.error("commitment_request_damaged", extra={"error": str(error)})
                 delivered = True
+            except OSError as error:  # one folder's disk refuses; the other requests are of other folders
+                log.error("storage_commitment_waits", extra={"error": type(error).__name__})
+                delivered = False
             if delivered or time.time() - path.stat().st_mtime > SECONDS_UNTIL_GIVEN_UP:
                 log.log(logging.INFO if delivered else logging.ERROR, "commitment_%s", "told" if delivered else "lost")
                 self._requests.done(path)

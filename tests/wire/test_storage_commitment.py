@@ -255,6 +255,25 @@ def test_an_answer_that_its_peer_does_not_take_keeps_no_other_from_it(tmp_path: 
         assert [requests.read(one).transaction_uid for one in requests.waiting()] == ["1.2.9.0"]
 
 
+def test_a_folder_that_the_disk_refuses_keeps_no_other_request_waiting(tmp_path: Path) -> None:
+    root = tmp_path / "spool"
+    with (
+        Router().listening() as router,
+        Spool(root, (ROUTER, "OTHER"), minimum_free_bytes=0, maximum_object_bytes=1 << 20) as spool,
+        SpoolIndex(root) as index,
+    ):
+        desk = CommitmentDesk("SHADOW", (CommitmentPeer(ROUTER, "127.0.0.1", router.port),), root)
+        requests = Commitments(root)
+        for number, title in enumerate((ROUTER, "OTHER")):
+            offer = Offer(title, CTImageStorage, f"1.2.3.{number}", ExplicitVRLittleEndian)
+            spool.receive(offer, memoryview(bytes(100)))
+            requests.accept(CommitmentRequest(ROUTER, f"1.2.9.{number}", ((CTImageStorage, f"1.2.3.{number}"),)))
+        with folder_syncs(refused=spool.arrived_from(ROUTER)):
+            desk._answer_all(index)
+        assert [one.TransactionUID for _, one in router.told] == ["1.2.9.1"]
+        assert [requests.read(one).transaction_uid for one in requests.waiting()] == ["1.2.9.0"]
+
+
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # pydicom, on both sides
 def test_nobody_else_may_ask(tmp_path: Path) -> None:
     with Router().listening() as router, at_work(tmp_path, router) as scp:
