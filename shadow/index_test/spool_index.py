@@ -47,12 +47,8 @@ class SpoolIndex:
         self._studies = spool / "studies"
         self._path = spool / FILE
         self._next_attempt_at = 0.0
-        written_at = self._path.stat().st_mtime if self._path.exists() else 0.0
-        try:
-            self._database = self._open()
-            self._take_up(written_at - SECONDS_LOOKED_BACK)
-        except sqlite3.DatabaseError:
-            self._make_anew()
+        self._database: sqlite3.Connection | None = None
+        self._take_up((self._path.stat().st_mtime if self._path.exists() else 0.0) - SECONDS_LOOKED_BACK)
         self.write()
 
     def __enter__(self) -> SpoolIndex:
@@ -68,7 +64,7 @@ class SpoolIndex:
         with self._guard:
             with suppress(sqlite3.Error):
                 self._insert()
-            self._database.close()
+            self._disconnect()
 
     def add(self, study_key: str, instances: Iterable[SpooledInstance]) -> None:
         """Enter instances of a study; of two with one UID the last counts: somebody may have emptied the spool since.
@@ -98,8 +94,7 @@ class SpoolIndex:
         query = "select study_key, file from instance where sop_instance_uid = ?"
 
         def found() -> tuple[str, str] | None:
-            self._insert()
-            row: tuple[str, str] | None = self._database.execute(query, (sop_instance_uid,)).fetchone()
+            row: tuple[str, str] | None = self._insert().execute(query, (sop_instance_uid,)).fetchone()
             return row
 
         with self._guard:
@@ -114,22 +109,27 @@ class SpoolIndex:
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError:
-            self._database.close()
-            self._make_anew()
+            self._disconnect()
+            self._new = []
+            self._take_up(0.0)
+            for path in self._path.parent.glob(f"{FILE}*"):
+                path.unlink()
             return step()
 
-    def _make_anew(self) -> None:
-        for path in self._path.parent.glob(f"{FILE}*"):
-            path.unlink()
-        self._database = self._open()
-        self._take_up(0.0)
+    def _disconnect(self) -> None:
+        if self._database is not None:
+            self._database.close()
+        self._database = None
 
-    def _insert(self) -> None:
-        if not self._new:
-            return
-        with self._database:
-            self._database.executemany("insert or replace into instance values (?, ?, ?)", self._new)
-        self._new = []
+    def _insert(self) -> sqlite3.Connection:
+        """Enter what is new; the database, opened where it is not."""
+        if self._database is None:
+            self._database = self._open()
+        if self._new:
+            with self._database:
+                self._database.executemany("insert or replace into instance values (?, ?, ?)", self._new)
+            self._new = []
+        return self._database
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, check_same_thread=False)

@@ -88,6 +88,22 @@ def test_a_disk_that_refuses_the_index_stops_nothing_and_nothing_is_forgotten(tm
         assert again.find("1.2.3.2") is not None
 
 
+def test_a_disk_that_refuses_the_index_at_the_start_costs_it_nothing(spool: Path) -> None:
+    long_ago = 1.0
+    for folder in (spool / "studies").iterdir():
+        os.utime(folder, (long_ago, long_ago))
+    enter(spool, study="S9", uid="1.2.9.1")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        index = SpoolIndex(spool)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with index:
+        assert index.find("1.2.0.1") is not None, "what an earlier process entered"
+        assert index.find("1.2.9.1") is not None, "what came since"
+
+
 @pytest.mark.parametrize(("study", "content"), [("S1", "other bytes"), ("S2", "")])
 def test_what_was_sent_again_after_somebody_emptied_the_spool_is_found(
     tmp_path: Path, study: str, content: str
