@@ -52,8 +52,9 @@ def hung_mammogram(frame: Frame, shown: Floats, spacing: Spacing, findings: list
     sideways = along_columns in FRONT_OR_BACK and along_rows in LEFT_OR_RIGHT | HEAD_OR_FEET
     if sideways:
         along_rows, along_columns = along_columns, along_rows
-    side = (frame.text("ImageLaterality") or frame.text("Laterality")).upper()
-    if along_columns in LEFT_OR_RIGHT and side not in LEFT_OR_RIGHT:
+    said = [frame.text(keyword).upper() for keyword in ("ImageLaterality", "Laterality")]
+    side = next((one for one in said if one in LEFT_OR_RIGHT), "")
+    if along_columns in LEFT_OR_RIGHT and not side:
         findings.append("laterality_unknown")
     upturned = along_columns == "H" or (along_columns in LEFT_OR_RIGHT and along_columns == side)
     if sideways or upturned:

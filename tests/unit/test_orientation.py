@@ -100,6 +100,13 @@ def test_a_craniocaudal_view_of_an_unknown_breast_says_so(
     assert (bright_corner(found), found.findings) == ("top left", findings)
 
 
+@pytest.mark.parametrize("odd", ["LINKS", "U"])
+def test_a_word_that_names_no_breast_does_not_hide_the_one_beside_it(tmp_path: Path, odd: str) -> None:
+    image = mammogram(UPRIGHT[::-1], PatientOrientation=["A", "L"], ImageLaterality=odd, Laterality="L")
+    found = prepared(tmp_path, [image], InputKind.MAMMOGRAMS)
+    assert (bright_corner(found), found.findings) == ("top left", ("reoriented",))
+
+
 @pytest.mark.parametrize(
     ("orientation", "stored", "findings"),
     [
