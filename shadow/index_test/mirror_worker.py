@@ -49,13 +49,17 @@ class MirrorWorker:
     def work(self, timeout: float) -> None:
         """Take every report there is, waiting up to `timeout` seconds for the first, then close studies."""
         refused = False
+        waiting: set[Report] = set()
         unfinished, self._unfinished = self._unfinished, []
         for report in (*unfinished, *self._reported(0.0 if unfinished else timeout)):
+            if report in waiting:
+                continue  # a peer repeats itself, and a ledger that is away may take long to say so
             try:
                 self._take(report)
             except (OSError, StoreError) as error:
                 log.error("sorting_waits", extra={"error": type(error).__name__})
                 self._unfinished.append(report)
+                waiting.add(report)
                 refused = True
         if time.monotonic() >= self._look_at and self._inbox.empty():
             # What is reported knows its association, which holds its study open: it must be taken by its report.

@@ -26,7 +26,7 @@ from pydicom.uid import UID
 
 from shadow.domain.errors import LedgerConflict, SetupError, StoreError
 from shadow.domain.identifiers import Pseudonymiser
-from shadow.index_test.arrival import Arrival, AssociationRejected, Report
+from shadow.index_test.arrival import Arrival, AssociationRejected, InstanceRefused, Report
 from shadow.index_test.completion import SECONDS_AT_MOST, Completion
 from shadow.index_test.inlet import Offer, Receipt
 from shadow.index_test.mirror import Mirror, digest_of, manifest_path, read_manifest, write_manifest
@@ -476,6 +476,29 @@ def test_a_peer_that_knocks_for_ever_does_not_fill_the_ledger(one: Bench) -> Non
         inbox.put(AssociationRejected("PEER0", "calling_ae_title"))
     worker.work(0.0)
     assert len(one.recorded) == TITLES_RECORDED_A_DAY + 1
+
+
+def test_what_a_peer_repeats_while_the_ledger_is_away_is_tried_once(tmp_path: Path) -> None:
+    attempts: list[Event] = []
+    recorded: list[Event] = []
+
+    def record(events: Sequence[Event]) -> None:
+        attempts.extend(events)
+        if len(attempts) <= 2:
+            raise StoreError("the ledger's database is away")
+        recorded.extend(events)
+
+    refusing = bench(tmp_path, record)
+    inbox: Queue[Report] = Queue()
+    worker = MirrorWorker(refusing.mirror, inbox, record)
+    for _ in range(50):
+        inbox.put(AssociationRejected("PEER", "calling_ae_title"))
+        inbox.put(InstanceRefused(ROUTER, "1.2.3.1", "too_large"))
+    worker.work(0.0)
+    assert (len(attempts), recorded) == (2, [])
+    worker.work(0.0)
+    assert recorded == attempts[2:] == attempts[:2]
+    refusing.spool.close()
 
 
 def test_a_signal_in_the_last_moment_of_a_wait_does_not_make_it_endless(one: Bench) -> None:
