@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -115,12 +115,17 @@ def read_manifest(path: Path) -> StudyManifest:
 
 @dataclass(slots=True)
 class _OpenRevision:
-    """A revision between its first instance and its closing."""
+    """A revision between its first instance and its closing.
+
+    Attributes:
+        unrecorded: what the ledger is told of its closing, from the moment that its manifest stands.
+    """
 
     revision: int
     calling_ae_title: str
     first_received_at: datetime
     instances: dict[str, SpooledInstance]
+    unrecorded: tuple[Audited, ...] = ()
 
 
 class Mirror:
@@ -295,13 +300,11 @@ class Mirror:
             sync_folder(path.parent)
         else:
             write_manifest(path, manifest)
+            opened.unrecorded = tuple(self._before_its_time(study_key, f"{study_key}.r{opened.revision}"))
         self._admission.put(f"{study_key}.r{opened.revision}")
-        if study_key in self._forced:
-            name = f"{study_key}.r{manifest.revision}"
-            self._record([Audited(f"cap:{name}", ACTOR, "revision_closed_at_cap", study_key, name)])
-        if study_key in self._closed_early:
-            name = f"{study_key}.r{manifest.revision}"
-            self._record([Audited(f"early:{name}", ACTOR, "revision_closed_early", study_key, name)])
+        if opened.unrecorded:
+            self._record(opened.unrecorded)
+            opened.unrecorded = ()
         if len(manifest.instances) < len(instances):  # more came between the attempts
             opened.revision += 1
             return manifest
@@ -313,6 +316,13 @@ class Mirror:
         if self._early is not None:
             self._early.forget(study_key)
         return manifest
+
+    def _before_its_time(self, study_key: str, name: str) -> Iterator[Audited]:
+        """The entries that say that a revision closes though more of the study may come."""
+        if study_key in self._forced:
+            yield Audited(f"cap:{name}", ACTOR, "revision_closed_at_cap", study_key, name)
+        if study_key in self._closed_early:
+            yield Audited(f"early:{name}", ACTOR, "revision_closed_early", study_key, name)
 
     def _source(self, arrival: Arrival) -> Path:
         return self._spool.arrived_from(arrival.calling_ae_title) / arrival.file

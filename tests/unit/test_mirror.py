@@ -333,6 +333,32 @@ def test_a_revision_at_the_cap_is_counted_though_the_ledger_was_away_and_more_ca
     one.spool.close()
 
 
+def test_a_revision_at_the_cap_is_counted_though_the_ledger_was_away_until_the_study_was_whole(tmp_path: Path) -> None:
+    answers: list[Exception | None] = [StoreError("away"), None]
+    recorded: list[Event] = []
+
+    def record(events: Sequence[Event]) -> None:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+        recorded.extend(events)
+
+    one = bench(tmp_path, record)
+    open_associations = [True]
+    for instance in ("1.2.3.1", "1.2.3.2"):
+        arrival = one.receive(encoded("1.2.3", instance), instance)
+        one.mirror.sort(replace(arrival, association_is_open=lambda: bool(open_associations)))
+        assert one.due() != []
+        with suppress(StoreError):
+            one.close("1.2.3")
+        open_associations.clear()
+    assert one.due() != []
+    one.close("1.2.3")
+    assert [event.key for event in recorded] == [f"cap:{PSEUDONYMISER.study_key('1.2.3')}.r1"]
+    assert one.listed("1.2.3", 2) == ["1.2.3.1", "1.2.3.2"]
+    one.spool.close()
+
+
 def test_a_manifest_that_was_not_yet_durable_is_before_it_is_queued(one: Bench) -> None:
     one.sort("1.2.3", "1.2.3.1")
     study = one.path("1.2.3").parent
