@@ -30,6 +30,7 @@ _TWO_INITIALS = 2
 _SHORTEST_IDENTIFIER = 4
 _SHORTEST_NUMBER = 6
 _WHOLE = re.compile(r"[+-]?([0-9]*)")
+_WITH_EXPONENT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]+\Z", re.ASCII)
 _DATE = re.compile(r"((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])\Z", re.ASCII)
 _DATE_DIGITS, _INSTANT_DIGITS = 8, (12, 14)
 _NUMBERS = re.compile(rf"\d{{{_SHORTEST_NUMBER},}}")
@@ -69,15 +70,17 @@ class IdentifyingWords:
         return any(word in self.names for word in words) or any(one in joined for one in self.within)
 
     def number(self, text: str) -> bool:
-        """Whether a number in text (DS, IS) is an identifier of this header, by the digits that it begins with.
+        """Whether a number in text (DS, IS) is an identifier of this header, by its first digits or its value.
 
-        >>> IdentifyingWords(numbers=frozenset({"7731942"})).number("+07731942.0E+00")
-        True
+        >>> words = IdentifyingWords(numbers=frozenset({"7731942"}))
+        >>> words.number("+07731942.0E+00"), words.number("7.731942E+06"), words.number("TABLE E")
+        (True, True, False)
         """
         found = _WHOLE.match(text)
         whole = found[1] if found else ""
         date = whole[:_DATE_DIGITS] if len(whole) in _INSTANT_DIGITS else ""
-        return bool(self.numbers) and not self.numbers.isdisjoint((whole, whole.lstrip("0"), date))
+        moved = f"{abs(float(text)):.0f}" if _WITH_EXPONENT.match(text) else ""
+        return bool(self.numbers) and not self.numbers.isdisjoint((whole, whole.lstrip("0"), date, moved))
 
 
 NOBODY = IdentifyingWords()

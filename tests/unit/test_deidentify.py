@@ -493,6 +493,13 @@ def test_an_identifier_with_leading_zeros_is_the_same_number(identifier: str, wr
     assert digits.encode() not in copied
 
 
+@pytest.mark.parametrize("written", ["7.731942E+06", "+77319.42e2", "0.7731942E7", "77319420.0E-1"])
+def test_an_identifier_whose_digits_an_exponent_moves_is_the_same_number(written: str) -> None:
+    parts = [named(), element(0x00100020, b"LO", b"MRN7731942"), element(0x00281050, b"DS", written.encode())]
+    copied = deidentify_instance(read_instance(file_of(b"".join(parts))), CONTEXT)
+    assert read_instance(copied).texts("WindowCenter") == ()
+
+
 def test_a_telephone_number_is_found_however_it_is_written() -> None:
     def change(dataset: Dataset) -> None:
         dataset.PatientTelephoneNumbers = "555 123-4567"
