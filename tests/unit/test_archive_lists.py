@@ -79,6 +79,22 @@ def test_an_archive_that_does_not_ask_for_the_time_of_day_is_not_asked_for_ever(
     assert len(lister.asked) == 3
 
 
+def test_an_archive_that_cuts_and_does_not_ask_for_the_time_of_day_leaves_its_day_unknown() -> None:
+    with pytest.raises(ListCutShort):
+        listed(Lister([60, 61, 1000], 2, says_so=True, knows_the_time=False))
+
+
+def test_a_half_that_tells_something_new_is_asked_on_though_its_answer_is_short() -> None:
+    """An archive that cuts before it looks for the modality answers with fewer than its limit."""
+    of_every_modality = Lister([60, 300, 700, *range(720, 1080, 4), *range(1080, 1200, 4)], 40)
+    wanted = {f"1.2.{number}" for number in (0, 1, 2, 41, 42, 100)}
+
+    def ask(begin: datetime, end: datetime) -> Listed:
+        return Listed([one for one in of_every_modality(begin, end).studies if one.study_instance_uid in wanted])
+
+    assert listed(ask) == [0, 1, 2, 41, 42, 100]
+
+
 def test_studies_without_a_usable_uid_are_counted_once_each() -> None:
     nameless = [ListedStudy("", "", DAY, None, "", frozenset(), None, None)] * 2
     assert len(list(every_study(DAY, lambda *_: Listed(nameless)))) == 2

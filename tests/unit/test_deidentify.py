@@ -595,7 +595,7 @@ def test_a_date_of_the_study_that_stands_in_a_number_is_emptied(keyword: str) ->
     def change(dataset: Dataset) -> None:
         setattr(dataset, keyword, "20240229")
         dataset.SeriesNumber, dataset.AcquisitionNumber, dataset.DeviceSerialNumber = "20240229", "3", "CT 29.02.2024"
-        dataset.TriggerTime = "20240229031403.5"
+        dataset.TriggerTime, dataset.RescaleIntercept = "20240229031403.5", "202402290314"
 
     content, copy = copy_of(head_slice(change=change))
     assert b"20240229" not in content
@@ -962,6 +962,7 @@ def test_what_may_have_burned_in_text_gets_no_copy(change: dict[str, object], re
         ("UnassignedPerFrameConvertedAttributesSequence", "BurnedInAnnotation", "YES", "burned_in_annotation"),
         ("UnassignedSharedConvertedAttributesSequence", "BurnedInAnnotation", "UNKNOWN", "burned_in_annotation"),
         ("UnassignedPerFrameConvertedAttributesSequence", "BurnedInAnnotation", "NO", None),
+        ("UnassignedSharedConvertedAttributesSequence", "SpecimenLabelInImage", "YES", "specimen_label_in_image"),
     ],
 )
 def test_one_frame_that_may_have_burned_in_text_keeps_its_instance_from_being_copied(

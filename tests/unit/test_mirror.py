@@ -504,6 +504,13 @@ def test_a_peer_that_knocks_for_ever_does_not_fill_the_ledger(one: Bench) -> Non
     assert len(one.recorded) == TITLES_RECORDED_A_DAY + 1
 
 
+def test_an_instance_that_two_peers_are_refused_is_counted_for_each(one: Bench) -> None:
+    for title in (ROUTER, "OTHER", ROUTER):
+        one.mirror.count_refused(InstanceRefused(title, "1.2.3.1", "empty"))
+    assert len({event.key for event in one.recorded}) == 2
+    assert not [event for event in one.recorded if "1.2.3.1" in repr(event)]
+
+
 def test_what_a_peer_repeats_while_the_ledger_is_away_is_tried_once(tmp_path: Path) -> None:
     attempts: list[Event] = []
     recorded: list[Event] = []

@@ -161,6 +161,30 @@ def test_text_in_a_compressed_stream_is_blank_and_its_pixels_are_the_same(syntax
 
 
 @pytest.mark.parametrize(
+    ("syntax", "marker"),
+    [(JPEGBaseline8Bit, 0xC0), (JPEGBaseline8Bit, 0xDA), (JPEGLSLossless, 0xF7), (JPEGLSLossless, 0xDA)],
+)
+def test_not_one_byte_behind_the_own_content_of_a_header_stays(syntax: str, marker: int) -> None:
+    whole = stream(syntax)
+    start = whole.find(bytes((0xFF, marker)))
+    own = whole[start + 4 : start + 2 + struct.unpack_from(">H", whole, start + 2)[0]]
+    cleaned = clean_pixel_data(syntax, fragments(b"", even(lengthened(whole, marker, b""))), 1, 32 * 32)
+    assert cleaned is not None
+    assert segment(marker, own + bytes(len(PLANTED))) in cleaned
+
+
+def test_what_no_decoder_of_jpeg_2000_needs_becomes_a_comment_and_what_high_throughput_needs_stays() -> None:
+    whole = (HTJ2K_STREAMS / "irreversible.j2c").read_bytes()
+    start = whole.find(b"\xff\x50")
+    capabilities = whole[start : start + 2 + struct.unpack_from(">H", whole, start + 2)[0]]
+    assert len(capabilities) == 10 and any(capabilities[8:])
+    with_profile = whole[:start] + segment(0x59, PLANTED) + whole[start:]
+    cleaned = clean_pixel_data(HTJ2K, fragments(b"", even(with_profile)), 1, 32 * 32)
+    assert cleaned is not None
+    assert segment(0x64, bytes(len(PLANTED))) + capabilities in cleaned
+
+
+@pytest.mark.parametrize(
     ("syntax", "name", "largest_error"),
     [(HTJ2KLossless, "reversible", 0), (HTJ2KLosslessRPCL, "reversible", 0), (HTJ2K, "irreversible", 20)],
 )

@@ -144,9 +144,12 @@ def test_no_accession_number_can_be_found_again_by_trying_them_all(row: str) -> 
     assert not [one for one in tried if one[:32] in written]
 
 
-def test_an_accession_number_written_otherwise_is_the_same_row() -> None:
-    first, second = RECEPTION.of_table(table("R1234,positive,0.8", "r0001234,positive,0.8"), MODEL, riverside(), NOW)
-    assert first.key == second.key
+def test_an_accession_number_written_otherwise_is_the_same_row_and_another_one_is_not() -> None:
+    rows = table("R1234,positive,0.8", "r0001234,positive,0.8", "R1235,positive,0.8")
+    first, second, other = RECEPTION.of_table(rows, MODEL, riverside(), NOW)
+    assert first.key == second.key != other.key
+    digests = [one.source_sha256 for one in (first, second, other) if isinstance(one, VendorResult)]
+    assert digests[0] == digests[1] != digests[2]
 
 
 @pytest.mark.parametrize(
