@@ -19,9 +19,9 @@ from shadow.domain.errors import UnreadableInstance
 from shadow.domain.home import Home
 from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.instance import read_instance
-from shadow.index_test.mirror import StudyManifest, digest_of, manifest_path, write_manifest
 from shadow.index_test.model import ModelContract, read_model_contract
 from shadow.index_test.spooled_instance import SpooledInstance
+from shadow.index_test.study_manifest import StudyManifest, digest_of, manifest_path, write_manifest
 from shadow.protocol.monitoring import FamilyWeights, Monitoring
 from shadow.protocol.site import Scanner, Shift, Site
 from shadow.protocol.trial import (

@@ -14,10 +14,10 @@ from shadow.index_test.deidentify import copied_uid, deidentify_instance, pixel_
 from shadow.index_test.deidentify_values import DeidentificationContext
 from shadow.index_test.eligibility import Exclusion, ExclusionReason, exclusion_of
 from shadow.index_test.instance import Instance, read_instance
-from shadow.index_test.mirror import StudyManifest
 from shadow.index_test.series import SLICE_CLASSES, choose_series
 from shadow.index_test.spooled_instance import SpooledInstance
 from shadow.index_test.study_header import StudyHeader, decoded, read_study_header, with_acquisition_of
+from shadow.index_test.study_manifest import StudyManifest
 from shadow.index_test.vendor_results import VendorReception
 from shadow.protocol.site import Site
 from shadow.protocol.trial import TrialProtocol

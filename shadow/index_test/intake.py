@@ -16,7 +16,7 @@ from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.admission import ACTOR, Admission, admit_study, failed_admission
 from shadow.index_test.copies import ReadyStudy
 from shadow.index_test.lane import MAXIMUM_ATTEMPTS, Patience, Work, drain
-from shadow.index_test.mirror import StudyManifest, manifest_path, read_manifest
+from shadow.index_test.study_manifest import StudyManifest, manifest_path, read_manifest
 from shadow.protocol.site import Site
 from shadow.protocol.trial import TrialProtocol
 from shadow.store.durable import make_folder, write_durably

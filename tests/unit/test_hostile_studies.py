@@ -24,7 +24,7 @@ from test_hostile_files import altered, element
 from test_infer import Trial, bright, trial  # noqa: F401 (a fixture)
 
 from shadow.index_test.admission import Admission, admit_study
-from shadow.index_test.mirror import manifest_path
+from shadow.index_test.study_manifest import manifest_path
 
 
 def admit(root: Path, files: list[bytes]) -> Admission:

@@ -31,7 +31,7 @@ from shadow.index_test.arrival import uids_of_file
 from shadow.index_test.copies import copies_folder, read_copies, read_ready_study
 from shadow.index_test.instance import read_instance
 from shadow.index_test.intake import drain_admissions, model_queue
-from shadow.index_test.mirror import StudyManifest, manifest_path
+from shadow.index_test.study_manifest import StudyManifest, manifest_path
 from shadow.store.events import Kind
 from shadow.store.ledger import Ledger
 from shadow.store.queue import WorkQueue

@@ -29,10 +29,11 @@ from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.arrival import Arrival, AssociationRejected, InstanceRefused, Report
 from shadow.index_test.completion import SECONDS_AT_MOST, Completion
 from shadow.index_test.inlet import Offer, Receipt
-from shadow.index_test.mirror import Mirror, digest_of, manifest_path, read_manifest, write_manifest
+from shadow.index_test.mirror import Mirror
 from shadow.index_test.mirror_worker import TITLES_RECORDED_A_DAY, MirrorWorker
 from shadow.index_test.spool import Spool
 from shadow.index_test.spooled_instance import SpooledInstance, instance_of
+from shadow.index_test.study_manifest import digest_of, manifest_path, read_manifest, write_manifest
 from shadow.store.events import Audited, Event, Kind
 from shadow.store.ledger import Ledger
 from shadow.store.queue import WorkQueue

@@ -28,9 +28,10 @@ from shadow.domain.clock import SystemClock
 from shadow.domain.errors import SetupError
 from shadow.domain.identifiers import Pseudonymiser
 from shadow.index_test.arrival import Arrival, Report
-from shadow.index_test.mirror import Mirror, StudyManifest, manifest_path, read_manifest
+from shadow.index_test.mirror import Mirror
 from shadow.index_test.mirror_worker import MirrorWorker
 from shadow.index_test.spool import Spool
+from shadow.index_test.study_manifest import StudyManifest, manifest_path, read_manifest
 from shadow.protocol.deployment import Implementation, Receiver
 from shadow.store.events import Audited, Event
 from shadow.store.queue import WorkQueue

@@ -25,8 +25,8 @@ from shadow.adapters.dicom_peer import is_listening
 from shadow.adapters.receiver_processes import HelperProcesses
 from shadow.domain.home import Home
 from shadow.domain.identifiers import Pseudonymiser
-from shadow.index_test.mirror import StudyManifest, manifest_path, read_manifest
 from shadow.index_test.spooled_instance import instance_of
+from shadow.index_test.study_manifest import StudyManifest, manifest_path, read_manifest
 from shadow.protocol.deployment import Receiver
 from shadow.store.events import Kind
 from shadow.store.ledger import Ledger

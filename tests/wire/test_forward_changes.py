@@ -23,7 +23,7 @@ from pydicom.dataset import Dataset
 from test_dicom_scp import PSEUDONYMISER, Running, mirror_at_work, receiver, until
 
 from shadow.domain.project import project_folder
-from shadow.index_test.mirror import StudyManifest, manifest_path, read_manifest
+from shadow.index_test.study_manifest import StudyManifest, manifest_path, read_manifest
 
 pytestmark = pytest.mark.server
 
