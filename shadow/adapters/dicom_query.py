@@ -43,7 +43,7 @@ from shadow.index_test.archive import (
     usable_date,
 )
 from shadow.index_test.dicom_time import parsed_date, parsed_time
-from shadow.index_test.instance import PYDICOM_ERRORS
+from shadow.index_test.rewriting import PYDICOM_ERRORS
 from shadow.index_test.sop_classes import BESIDE_IMAGES, IMAGE_CLASSES, WITHOUT_DETECTOR
 from shadow.protocol.deployment import ArchivePeer, Retrieve
 

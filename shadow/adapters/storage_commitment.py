@@ -24,7 +24,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPu
 from shadow.adapters.dicom_peer import close_refused, is_listening
 from shadow.domain.errors import StoreError
 from shadow.index_test.commitment import CommitmentAnswer, CommitmentRequest, Commitments
-from shadow.index_test.instance import PYDICOM_ERRORS
+from shadow.index_test.rewriting import PYDICOM_ERRORS
 from shadow.index_test.spool_index import SpoolIndex
 from shadow.protocol.deployment import CommitmentPeer
 

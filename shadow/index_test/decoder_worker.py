@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _rewritten(content: bytes) -> bytes:
-    from shadow.index_test.instance import rewritten
+    from shadow.index_test.rewriting import rewritten
 
     before = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     allowed = before + REWRITING_MEMORY_BYTES + REWRITING_TIMES * len(content)

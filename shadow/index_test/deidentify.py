@@ -40,9 +40,10 @@ from shadow.index_test.deidentify_values import (
     safe_private_value,
 )
 from shadow.index_test.identifying_words import IdentifyingWords, identifying_words
-from shadow.index_test.instance import PIXEL_DATA, Element, Instance, explicit_little_endian, read_instance
+from shadow.index_test.instance import PIXEL_DATA, Element, Instance, read_instance
 from shadow.index_test.lookup_table import entry_bytes
 from shadow.index_test.pixel_streams import can_clean, clean_pixel_data
+from shadow.index_test.rewriting import explicit_little_endian
 from shadow.index_test.sop_classes import IMAGE_CLASSES
 
 METHOD_CODES = (

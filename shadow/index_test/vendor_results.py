@@ -23,7 +23,7 @@ from pydicom.dataset import Dataset
 from shadow.domain.errors import MalformedMessage
 from shadow.domain.hl7 import Message, parse_message, sending_facility, split_messages
 from shadow.domain.identifiers import Pseudonymiser, normalise_accession_number
-from shadow.index_test.instance import PYDICOM_ERRORS
+from shadow.index_test.rewriting import PYDICOM_ERRORS
 from shadow.protocol.site import Site
 from shadow.protocol.trial import ModelUnderTrial
 from shadow.protocol.vendor import ResultCoding
