@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Protocol
 
+from shadow.index_test.deidentify_table import LAST_YEAR
 from shadow.index_test.dicom_time import FIRST_YEAR, parsed_date
 
 SHORTEST_SPAN = timedelta(minutes=15)
@@ -136,7 +137,7 @@ def every_study(day: date, ask: Callable[[datetime, datetime], Listed]) -> Itera
 def usable_date(text: str, asked: date) -> date:
     """A Study Date, or the day that was asked about where it is none or stands for none."""
     found = parsed_date(text)
-    return found if found is not None and found.year >= FIRST_YEAR else asked
+    return found if found is not None and FIRST_YEAR <= found.year <= LAST_YEAR else asked
 
 
 def parsed_count(text: str) -> int | None:

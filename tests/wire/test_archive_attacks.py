@@ -116,6 +116,7 @@ def test_a_study_without_a_usable_date_or_number_is_listed_on_the_day_that_was_a
         {"0020000D": {"Value": [f"{ROOT}.1"]}, "00080020": {"Value": ["01/09/26"]}, "00201208": {"Value": ["many"]}},
         {"00080020": {"Value": ["20260901"]}},
         {"0020000D": {"Value": [f"{ROOT}.3"]}, "00080020": {"Value": ["00010101"]}},
+        {"0020000D": {"Value": [f"{ROOT}.4"]}, "00080020": {"Value": ["99991231"]}},
     ]
 
     def answer(_: str, query: dict[str, list[str]]) -> Answer:
@@ -127,6 +128,7 @@ def test_a_study_without_a_usable_date_or_number_is_listed_on_the_day_that_was_a
         (f"{ROOT}.1", DAY, None),
         ("", DAY, None),
         (f"{ROOT}.3", DAY, None),
+        (f"{ROOT}.4", DAY, None),
     ]
 
 
@@ -198,8 +200,9 @@ def test_pending_with_a_warning_and_values_that_cannot_be_read_are_an_answer() -
         assert numbers_of(archive) == [1, 2, 3]
 
 
-def test_a_date_that_a_program_wrote_for_none_is_the_day_that_was_asked_about() -> None:
-    with dimse(lambda _: [(0xFF00, study(1, StudyDate="00010101")), (0xFF00, study(2))]) as archive:
+@pytest.mark.parametrize("written", ["00010101", "19000101", "99991231"])
+def test_a_date_that_a_program_wrote_for_none_is_the_day_that_was_asked_about(written: str) -> None:
+    with dimse(lambda _: [(0xFF00, study(1, StudyDate=written)), (0xFF00, study(2))]) as archive:
         assert [one.study_date for one in archive.studies_of(DAY, "CT")] == [DAY, DAY]
 
 
