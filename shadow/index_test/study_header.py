@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from shadow.domain.shift import local_instant
 from shadow.index_test.character_sets import in_unicode
+from shadow.index_test.deidentify_table import LAST_YEAR
 from shadow.index_test.deidentify_values import device_text
 from shadow.index_test.dicom_time import FIRST_YEAR, parsed_date, parsed_offset, parsed_time, split_date_time
 from shadow.index_test.frames import Frame, count_frames, first_frame
@@ -200,7 +201,7 @@ def _instant(instance: Instance, kind: str, zone: ZoneInfo | None) -> datetime |
         written = split_date_time(instance.text("AcquisitionDateTime"))
     day, wall_clock = parsed_date(written[0]), parsed_time(written[1])
     offset = parsed_offset(written[2] or instance.text("TimezoneOffsetFromUTC"))
-    if day is None or wall_clock is None or day.year < FIRST_YEAR:
+    if day is None or wall_clock is None or not FIRST_YEAR <= day.year <= LAST_YEAR:
         return None
     try:
         if zone is not None:

@@ -56,6 +56,15 @@ def another_description(file: bytes) -> bytes:
     return altered(file, element(0x00081030, b"LO", b"CT CHEST"))
 
 
+@pytest.mark.parametrize("written", [b"00010101", b"99991231"])
+def test_a_study_whose_device_has_no_date_was_acquired_on_its_study_date(tmp_path: Path, written: bytes) -> None:
+    files = [altered(one, element(0x00080022, b"DA", written)) for one in head_study()]
+    admission = admit(tmp_path, files)
+    assert admission.excluded is None
+    assert admission.closed.acquired_at is not None
+    assert admission.closed.acquired_at.date().isoformat() == "2026-09-01"
+
+
 @pytest.mark.parametrize(
     "damage", [number_of_frames, kvp_and_thickness, date_of_no_device, date_of_years_ago, another_description]
 )
