@@ -109,7 +109,7 @@ class SeriesChoice:
     r"""Which series feeds the models.
 
     Attributes:
-        minimum_slices: fewer axial slices than this is not evaluable.
+        minimum_slices: slices at fewer places than this are not evaluable.
         slice_thickness_mm_maximum: thicker slices than this are not evaluable.
         preferred_kernels: of several fitting series, the one with the earliest of these convolution kernels wins
             first, by its first value or by all (`Hr40f` or `Hr40f\3`); one that is not listed comes after them. Empty
