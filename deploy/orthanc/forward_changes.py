@@ -129,7 +129,7 @@ def set_refused_aside(arguments, instances):
             if len(refused) == number + 1 and not answers(arguments):
                 raise  # the receiver is away: all of them wait
     if problem is not None and len(refused) == len(instances) and not takes_newest(arguments, refused):
-        raise problem  # a full disk refuses all; what has nothing behind it waits for company
+        raise problem  # a full disk refuses all; what has nothing beside it waits for company
     if refused:
         known = read_refused(arguments.cursor + ".refused")
         write_durably(arguments.cursor + ".refused", "\n".join(dict.fromkeys(known + refused)) + "\n")
@@ -162,10 +162,17 @@ def answers(arguments):
 
 
 def try_refused(arguments):
-    """Try those that were refused once more; what is taken or deleted leaves the list."""
+    """Try those that were refused once more; what is taken or deleted leaves the list.
+
+    No more than a tenth of the time goes into this, so that what is new does not wait; the others come first next time.
+    """
     waiting = read_refused(arguments.cursor + ".refused")
+    end = time.monotonic() + arguments.retry_refused / 10
     left = []
-    for one in waiting:
+    for number, one in enumerate(waiting):
+        if time.monotonic() >= end:
+            left = waiting[number:] + left
+            break
         try:
             if exists(arguments, one):
                 store(arguments, [one])

@@ -50,6 +50,8 @@ class ChangeLog:
     refused: frozenset[str]
     delivered: set[str] = field(default_factory=set)
     seconds_for_many: float = 0.0
+    seconds_to_refuse: float = 0.0
+    refusals: int = 0
 
     def answer(self, path: str, content: Any) -> Any:
         """The answer to a call, or None where it fails."""
@@ -66,7 +68,11 @@ class ChangeLog:
             if len(content["Resources"]) > 1:
                 time.sleep(self.seconds_for_many)
             self.delivered |= set(content["Resources"]) - self.refused
-            return None if self.refused & set(content["Resources"]) else {}
+            if self.refused & set(content["Resources"]):
+                time.sleep(self.seconds_to_refuse)
+                self.refusals += 1
+                return None
+            return {}
         return {}  # C-ECHO, and the metadata of an instance
 
     @contextmanager
@@ -115,6 +121,21 @@ def test_what_has_nothing_behind_it_waits(tmp_path: Path) -> None:
         orthanc.instances.append("taken")
         until((tmp_path / "cursor").exists)
         assert orthanc.delivered == {"taken"}
+
+
+def test_a_study_that_is_refused_again_and_again_holds_up_nothing_new(tmp_path: Path) -> None:
+    refused = [f"refused-{number}" for number in range(100)]
+    orthanc = ChangeLog(list(refused), frozenset(refused), seconds_to_refuse=0.2)
+    (tmp_path / "cursor").write_text("100")
+    (tmp_path / "cursor.refused").write_text("\n".join(refused))
+    with orthanc.at_work() as url, forwarding(tmp_path, url):
+        until(lambda: orthanc.refusals > 0)
+        orthanc.instances.append("new")
+        until(lambda: "new" in orthanc.delivered)
+        until(lambda: orthanc.refusals > 3)
+    left = (tmp_path / "cursor.refused").read_text().split()
+    assert sorted(left) == sorted(refused)
+    assert left[0] != refused[0], "each has its turn"
 
 
 def test_a_hundred_images_that_take_too_long_together_are_sent_one_by_one(tmp_path: Path) -> None:
