@@ -106,10 +106,11 @@ def every_study(day: date, ask: Callable[[datetime, datetime], Listed]) -> Itera
         ListCutShort: the shortest span holds more than is listed.
     """
     begin = datetime.combine(day, time())
-    whole = ask(begin, begin + timedelta(days=1))
+    all_day = begin, begin + timedelta(days=1)
+    whole = ask(*all_day)
     yield from whole.studies
     known, longest, tells = whole.uids, len(whole.studies), whole.is_cut
-    spans = [(begin, begin + timedelta(days=1))] if whole.studies or whole.is_cut else []
+    spans = [all_day] if whole.studies or whole.is_cut else []
     while spans:
         begin, end = spans.pop()
         middle = begin + (end - begin) / 2
@@ -130,8 +131,8 @@ def every_study(day: date, ask: Callable[[datetime, datetime], Listed]) -> Itera
             if half.is_cut or (not tells and (is_full or grown[span])):
                 if span[1] - span[0] > SHORTEST_SPAN:
                     spans.append(span)
-                elif half.is_cut or (is_full and len(known) > longest):
-                    raise ListCutShort
+                elif half.is_cut or (is_full and len(known) > longest and not known <= ask(*all_day).uids):
+                    raise ListCutShort  # where all of it stands in one answer, more came between the questions
 
 
 def usable_date(text: str, asked: date) -> date:

@@ -79,6 +79,18 @@ def test_an_archive_that_does_not_ask_for_the_time_of_day_is_not_asked_for_ever(
     assert len(lister.asked) == 3
 
 
+def test_a_study_that_comes_between_two_questions_does_not_make_the_day_unknown() -> None:
+    lister = Lister([480, 481], 1000)
+
+    def ask(begin: datetime, end: datetime) -> Listed:
+        answer = lister(begin, end)
+        if len(lister.asked) == 1:
+            lister.minutes.append(960)
+        return answer
+
+    assert listed(ask) == [0, 1, 2]
+
+
 def test_an_archive_that_cuts_and_does_not_ask_for_the_time_of_day_leaves_its_day_unknown() -> None:
     with pytest.raises(ListCutShort):
         listed(Lister([60, 61, 1000], 2, says_so=True, knows_the_time=False))
