@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from statistics import median_low
 from zoneinfo import ZoneInfo
 
 from shadow.domain.shift import local_instant
@@ -48,9 +49,9 @@ class StudyHeader:
         station_name, manufacturer, ...: of the largest series of acquired images that is not a localizer; of a
             multi-frame image those of its first frame.
         convolution_kernel, kvp, slice_thickness_mm: so too, until `with_acquisition_of` knows better.
-        acquired_at: the earliest acquisition within a day of the largest series, UTC: an old image that was sent along
-            does not move a study out of the trial's window. Where that series was acquired at no time that it tells,
-            the study's own date and time.
+        acquired_at: the earliest acquisition within a day before the middle one of the largest series, UTC: an old
+            image that was sent along, or a wrong date, does not move a study out of the trial's window. Where that
+            series was acquired at no time that it tells, the study's own date and time.
         accession_numbers: those that the images give, as they are written; a document may come from elsewhere.
         patient_age_years: Patient's Age (0010,1010), else from the birth date; not capped.
     """
@@ -170,21 +171,18 @@ def decoded(instance: Instance, keyword: str) -> str:
 
 def _study_acquired_at(ordered: Sequence[Instance], series: str, zone: ZoneInfo | None) -> datetime | None:
     own = [one for one in ordered if one.text("SeriesInstanceUID") == series]
-    begun = (
-        _earliest(own, "Acquisition", zone)
-        or _earliest(own, "Study", zone)
-        or _earliest(ordered, "Acquisition", zone)
-        or _earliest(ordered, "Study", zone)
+    found = (
+        _instants(own, "Acquisition", zone)
+        or _instants(own, "Study", zone)
+        or _instants(ordered, "Acquisition", zone)
+        or _instants(ordered, "Study", zone)
     )
-    if begun is None:
+    if not found:
         return None
+    middle = median_low(found)  # not the earliest: a single image with a wrong date decides nothing
     # A dose report was not acquired: its Study Time may be that of the registration, hours before.
     acquired = _instants(ordered, "Acquisition", zone)
-    return min([begun, *(instant for instant in acquired if begun - instant <= _A_DAY)])
-
-
-def _earliest(instances: Sequence[Instance], kind: str, zone: ZoneInfo | None) -> datetime | None:
-    return min(_instants(instances, kind, zone), default=None)
+    return min(instant for instant in (middle, *found, *acquired) if middle - instant <= _A_DAY)
 
 
 def _instants(instances: Sequence[Instance], kind: str, zone: ZoneInfo | None) -> list[datetime]:

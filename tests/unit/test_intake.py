@@ -408,6 +408,16 @@ def at_80_kv(dataset: Dataset) -> None:
     dataset.KVP = "80"
 
 
+@pytest.mark.parametrize("wrong", ["20190101", "20270101"])
+def test_one_image_with_a_wrong_date_does_not_say_when_the_study_was(tmp_path: Path, wrong: str) -> None:
+    def misdated(dataset: Dataset) -> None:
+        dataset.AcquisitionDate = wrong
+
+    files = [*head_study(), as_file(head_slice(change=misdated))]
+    closed = admit(new_home(tmp_path / "home"), files).closed
+    assert closed.acquired_at == datetime(2026, 9, 1, 7, 14, 1, 250_000, UTC)
+
+
 def test_a_scanner_that_the_site_file_does_not_list_is_unlisted(tmp_path: Path) -> None:
     assert admit(new_home(tmp_path / "home"), one_slice_study(StationName="NEW")).closed.scanner == "unlisted"
 
