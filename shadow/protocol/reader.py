@@ -82,7 +82,7 @@ def _scalar(file: str, where: str, value: object, hint: type) -> object:
     if hint is ZoneInfo:
         try:
             return ZoneInfo(str(value))
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, OSError) as error:  # 'America' is a folder of the database
             raise ConfigurationError(file, where, "must be a time zone such as 'Europe/London'") from error
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

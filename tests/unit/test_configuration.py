@@ -82,10 +82,11 @@ def test_a_file_that_is_missing_or_broken_says_so(tmp_path: Path) -> None:
     assert "not valid TOML" in _refused(tmp_path, "sites = [").remedy
 
 
-def test_an_unknown_time_zone_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("zone", ["America/Gotham", "America", "x" * 300])
+def test_an_unknown_time_zone_is_refused(tmp_path: Path, zone: str) -> None:
     text = (CONFIGS / "sites" / "riverside.toml").read_text(encoding="utf-8")
     path = tmp_path / "site.toml"
-    path.write_text(text.replace("America/New_York", "America/Gotham"), encoding="utf-8")
+    path.write_text(text.replace("America/New_York", zone), encoding="utf-8")
     with pytest.raises(ConfigurationError, match="time_zone"):
         read_site(path)
 
