@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
+from shadow.protocol.network import check_ae_title, check_networks, check_port
 from shadow.protocol.reader import read_toml
 
 LOOPBACK = "127.0.0.1"
-
-
-def _check_networks(allowed_addresses: tuple[str, ...]) -> None:
-    for one in allowed_addresses:
-        try:
-            ipaddress.ip_network(one)
-        except ValueError as error:
-            raise ValueError(f"allowed_addresses: {error}; write a network such as 10.1.2.0/24") from error
 
 
 class OnFull(StrEnum):
@@ -56,6 +48,10 @@ class CommitmentPeer:
     host: str
     port: int
     tls: bool = False
+
+    def __post_init__(self) -> None:
+        check_ae_title("ae_title", self.ae_title)
+        check_port(self.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +95,9 @@ class Receiver:
         return replace(self, maximum_associations=-(-self.maximum_associations // self.processes))
 
     def __post_init__(self) -> None:
-        _check_networks(self.allowed_addresses)
+        check_ae_title("ae_title", self.ae_title)
+        check_port(self.port)
+        check_networks(self.allowed_addresses)
         if self.processes < 1 or (self.processes > 1 and self.port == 0):
             raise ValueError("processes: must be at least 1, and more than one need a port")
 
@@ -146,6 +144,9 @@ class ArchivePeer:
     def __post_init__(self) -> None:
         if not self.ae_title and not self.url:
             raise ValueError("ae_title: is missing; name a query/retrieve service, or a DICOMweb url")
+        if self.ae_title:
+            check_ae_title("ae_title", self.ae_title)
+        check_port(self.port)
         if self.url and not self.url.startswith(("http://", "https://")):
             raise ValueError("url: must begin with http:// or https://")
         if self.retrieve is Retrieve.WADO and not self.url:
@@ -173,7 +174,8 @@ class ReportListener:
     tls: Tls | None = None
 
     def __post_init__(self) -> None:
-        _check_networks(self.allowed_addresses)
+        check_port(self.port)
+        check_networks(self.allowed_addresses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,8 @@ class FhirListener:
     tls: Tls | None = None
 
     def __post_init__(self) -> None:
-        _check_networks(self.allowed_addresses)
+        check_port(self.port)
+        check_networks(self.allowed_addresses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +248,9 @@ class Dashboard:
     host: str = LOOPBACK
     port: int = 8501
 
+    def __post_init__(self) -> None:
+        check_port(self.port)
+
 
 @dataclass(frozen=True, slots=True)
 class Scheduler:
@@ -255,6 +261,9 @@ class Scheduler:
     linger_seconds: float = 20.0
     budget_seconds: float = 240.0
     snapshot_interval_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        check_port(self.port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from shadow.domain.shift import ShiftCalendar, ShiftStart
+from shadow.protocol.network import check_ae_title
 from shadow.protocol.reader import read_toml
 
 
@@ -90,6 +91,10 @@ class Site:
     report_table: ReportTable | None = None
 
     def __post_init__(self) -> None:
+        if not self.calling_ae_titles:
+            raise ValueError("calling_ae_titles: name at least one; else no study can come from there")
+        for title in self.calling_ae_titles:
+            check_ae_title("calling_ae_titles", title)
         if not self.shifts:
             raise ValueError("shifts: name at least one shift")
         if len({scanner.station_name for scanner in self.scanners}) != len(self.scanners):

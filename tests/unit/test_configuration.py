@@ -91,6 +91,51 @@ def test_an_unknown_time_zone_is_refused(tmp_path: Path, zone: str) -> None:
         read_site(path)
 
 
+@pytest.mark.parametrize(
+    ("titles", "words"),
+    [
+        ('["RIVERSIDE_RTR "]', "begins or ends with a space"),
+        ('["RIVERSIDE_ROUTER_1"]', "1 to 16 characters"),
+        ('[""]', "1 to 16 characters"),
+        ('["MÜNCHEN"]', "ASCII"),
+        ("['A\\B']", "no backslash"),
+        ("[]", "at least one"),
+    ],
+)
+def test_a_calling_ae_title_that_no_router_can_have_is_refused(tmp_path: Path, titles: str, words: str) -> None:
+    text = (CONFIGS / "sites" / "riverside.toml").read_text(encoding="utf-8")
+    path = tmp_path / "site.toml"
+    path.write_text(text.replace('["RIVERSIDE_RTR"]', titles), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=rf"calling_ae_titles: .*{words}"):
+        read_site(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ('[receiver]\nae_title = "SHADOW "', "receiver: ae_title"),
+        ('[receiver]\nae_title = ""', "receiver: ae_title"),
+        ("[receiver]\nport = 111120", "receiver: port"),
+        ("[reports]\nport = -1", "reports: port"),
+        ("[vendor_results]\nport = 65536", "vendor_results: port"),
+        ("[dashboard]\nport = 85010", "dashboard: port"),
+        ("[scheduler]\nport = 80800", "scheduler: port"),
+        ('[fhir_listener]\ntoken_file = "t"\nport = 80900', "fhir_listener: port"),
+        ('[[archives]]\nsite = "riverside"\nae_title = "RIVERSIDE_ARCHIVE"', r"archives\[0\]: ae_title"),
+        ('[[archives]]\nsite = "riverside"\nae_title = "PACS"\nport = 104000', r"archives\[0\]: port"),
+        (
+            '[[receiver.commitment_peers]]\nae_title = "RTR "\nhost = "router"\nport = 1',
+            r"receiver.commitment_peers\[0\]: ae_title",
+        ),
+    ],
+)
+def test_a_title_or_a_port_that_cannot_be_is_refused(tmp_path: Path, text: str, field: str) -> None:
+    path = tmp_path / "deployment.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=field):
+        read_deployment(path)
+
+
 def test_a_peer_that_speaks_tls_needs_a_certificate_of_ours(tmp_path: Path) -> None:
     path = tmp_path / "deployment.toml"
     peer = '[[archives]]\nsite = "riverside"\nae_title = "PACS"\ntls = true\n'
