@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from shadow.protocol.trial import ModelUnderTrial, TrialProtocol, read_trial
 from shadow.store.events import FileDigest, Kind, TrialRegistered
 from shadow.store.keys import read_key_file, read_or_create_key_file
 from shadow.store.ledger import Ack, Ledger, Verification
+
+READING = ("accession_issuer", "accession_rule", "time_zone", "default_character_set")
+"""What of a site decides how its messages are read; sites that share a sender of them must agree on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,7 @@ def register_trial(trial_file: Path, home: Home, deployment_file: Path | None = 
     """
     protocol = read_trial(trial_file)
     site_files = [trial_file.parent.parent / "sites" / f"{site}.toml" for site in protocol.sites]
-    for site, path in zip(protocol.sites, site_files, strict=True):
-        if read_site(path).identifier != site:
-            raise ConfigurationError(str(path), "identifier", f"must be '{site}', like the file's name")
+    _check_sites(protocol.sites, site_files)
     event = TrialRegistered(
         trial=protocol.identifier,
         version=protocol.version,
@@ -144,6 +146,30 @@ def _check_registration(trial: Trial) -> None:
 
 def _trial_file(home: Home) -> Path:
     return home.configuration / "trials" / "trial.toml"
+
+
+def _check_sites(identifiers: Sequence[str], files: Sequence[Path]) -> None:
+    """Where studies come from must be one site alone; of messages, one way to read them: else the first gets it all."""
+    senders: dict[str, str] = {}
+    facilities: dict[str, tuple[str, dict[str, object]]] = {}
+    for identifier, path in zip(identifiers, files, strict=True):
+        site = read_site(path)
+        if site.identifier != identifier:
+            raise ConfigurationError(str(path), "identifier", f"must be '{identifier}', like the file's name")
+        for title in site.calling_ae_titles:
+            owner = senders.setdefault(title, identifier)
+            if owner != identifier:
+                remedy = f"'{title}' is {owner}'s too; have each site send under a title of its own"
+                raise ConfigurationError(str(path), "calling_ae_titles", remedy)
+        reading: dict[str, object] = {name: getattr(site, name) for name in READING}
+        for facility in site.sending_facilities:
+            owner, first = facilities.setdefault(facility, (identifier, reading))
+            differs = [name for name in READING if first[name] != reading[name]]
+            if differs:
+                remedy = (
+                    f"'{facility}' is {owner}'s too, with another {', '.join(differs)}; a message must be of one site"
+                )
+                raise ConfigurationError(str(path), "sending_facilities", remedy)
 
 
 def _checked_model(trial_file: Path, model: ModelUnderTrial) -> FileDigest:

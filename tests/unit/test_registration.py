@@ -84,6 +84,27 @@ def test_a_model_file_that_is_not_the_registered_one_is_refused(trial_file: Path
         register_trial(trial_file, home)
 
 
+def test_a_router_that_two_sites_claim_is_refused(trial_file: Path, home: Home) -> None:
+    site = trial_file.parent.parent / "sites" / "hillside.toml"
+    site.write_text(site.read_text().replace('["HILLSIDE_RTR"]', '["HILLSIDE_RTR", "RIVERSIDE_RTR"]'))
+    with pytest.raises(ConfigurationError, match=r"hillside.toml: calling_ae_titles: 'RIVERSIDE_RTR' is riverside's"):
+        register_trial(trial_file, home)
+    assert not home.root.exists()
+
+
+def test_two_sites_may_share_a_report_system_where_they_read_it_alike(trial_file: Path, home: Home) -> None:
+    site = trial_file.parent.parent / "sites" / "hillside.toml"
+    shared = site.read_text().replace('sending_facilities = ["HILLSIDE"]', 'sending_facilities = ["RIVERSIDE"]')
+    site.write_text(shared)
+    words = "'RIVERSIDE' is riverside's too, with another accession_issuer, accession_rule, time_zone;"
+    with pytest.raises(ConfigurationError, match=words):
+        register_trial(trial_file, home)
+    shared = shared.replace('accession_issuer = "HILLSIDE"', 'accession_issuer = "RIVERSIDE"')
+    shared = shared.replace("America/Chicago", "America/New_York").replace("trim-upper/1", "trim-upper-strip-zeros/1")
+    site.write_text(shared)
+    assert register_trial(trial_file, home).created
+
+
 def test_keys_are_private_and_a_folder_without_a_trial_says_what_to_do(trial_file: Path, home: Home) -> None:
     with pytest.raises(ConfigurationError, match="shadow trial register"):
         open_trial(home)
