@@ -7,6 +7,7 @@ from datetime import date, time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from shadow.domain.identifiers import ACCESSION_RULES
 from shadow.domain.shift import ShiftCalendar, ShiftStart
 from shadow.protocol.network import check_ae_title
 from shadow.protocol.reader import read_toml
@@ -95,6 +96,13 @@ class Site:
             raise ValueError("calling_ae_titles: name at least one; else no study can come from there")
         for title in self.calling_ae_titles:
             check_ae_title("calling_ae_titles", title)
+        if self.accession_rule not in ACCESSION_RULES:
+            raise ValueError(f"accession_rule: '{self.accession_rule}' is none; choose {' or '.join(ACCESSION_RULES)}")
+        if not _reads_headers(self.default_character_set):
+            raise ValueError(
+                f"default_character_set: '{self.default_character_set}' reads no HL7; "
+                "write a Python codec such as latin-1 or utf-8"
+            )
         if not self.shifts:
             raise ValueError("shifts: name at least one shift")
         if len({scanner.station_name for scanner in self.scanners}) != len(self.scanners):
@@ -109,6 +117,13 @@ class Site:
     def scanner_of(self, station_name: str) -> Scanner | None:
         """The scanner with this Station Name, or None where the site file does not list it."""
         return next((one for one in self.scanners if one.station_name == station_name.strip()), None)
+
+
+def _reads_headers(codec: str) -> bool:
+    try:
+        return b"MSH|".decode(codec) == "MSH|"
+    except (LookupError, ValueError):
+        return False
 
 
 def read_site(path: Path) -> Site:

@@ -92,6 +92,23 @@ def test_an_unknown_time_zone_is_refused(tmp_path: Path, zone: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("trim-upper-strip-zeros/1", "trim-uper/1", "accession_rule: .*trim-upper-strip-zeros/1"),
+        ("latin-1", "latin-17", "default_character_set: .*latin-1"),
+        ("latin-1", "hex", "default_character_set: .*latin-1"),
+        ("latin-1", "utf-16", "default_character_set: .*latin-1"),
+    ],
+)
+def test_a_rule_or_a_character_set_that_is_not_there_is_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
+    text = (CONFIGS / "sites" / "riverside.toml").read_text(encoding="utf-8")
+    path = tmp_path / "site.toml"
+    path.write_text(text.replace(f'= "{old}"', f'= "{new}"'), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=words):
+        read_site(path)
+
+
+@pytest.mark.parametrize(
     ("titles", "words"),
     [
         ('["RIVERSIDE_RTR "]', "begins or ends with a space"),
