@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from shadow.protocol.network import check_ae_title, check_networks, check_port
+from shadow.protocol.network import check_ae_title, check_limits, check_networks, check_port
 from shadow.protocol.reader import read_toml
 
 LOOPBACK = "127.0.0.1"
@@ -98,6 +98,14 @@ class Receiver:
         check_ae_title("ae_title", self.ae_title)
         check_port(self.port)
         check_networks(self.allowed_addresses)
+        check_limits(
+            {
+                "maximum_associations": self.maximum_associations,
+                "idle_seconds": self.idle_seconds,
+                "maximum_object_bytes": self.maximum_object_bytes,
+            },
+            {"quiet_period_seconds": self.quiet_period_seconds, "minimum_free_bytes": self.minimum_free_bytes},
+        )
         if self.processes < 1 or (self.processes > 1 and self.port == 0):
             raise ValueError("processes: must be at least 1, and more than one need a port")
 
@@ -147,6 +155,7 @@ class ArchivePeer:
         if self.ae_title:
             check_ae_title("ae_title", self.ae_title)
         check_port(self.port)
+        check_limits({}, {"settle_hours": self.settle_hours, "lookback_days": self.lookback_days})
         if self.url and not self.url.startswith(("http://", "https://")):
             raise ValueError("url: must begin with http:// or https://")
         if self.retrieve is Retrieve.WADO and not self.url:
@@ -176,6 +185,7 @@ class ReportListener:
     def __post_init__(self) -> None:
         check_port(self.port)
         check_networks(self.allowed_addresses)
+        check_limits({"maximum_message_bytes": self.maximum_message_bytes, "idle_seconds": self.idle_seconds})
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +242,7 @@ class FhirListener:
     def __post_init__(self) -> None:
         check_port(self.port)
         check_networks(self.allowed_addresses)
+        check_limits({"maximum_body_bytes": self.maximum_body_bytes})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a title, a port and a network of addresses must look like; each refusal says what to write."""
+"""What a title, a port, a network and a limit must look like; each refusal says what to write."""
 
 from __future__ import annotations
 
@@ -44,3 +44,17 @@ def check_networks(allowed_addresses: Iterable[str]) -> None:
             ipaddress.ip_network(one)
         except ValueError as error:
             raise ValueError(f"allowed_addresses: {error}; write a network such as 10.1.2.0/24") from error
+
+
+def check_limits(above_zero: dict[str, float], at_least_zero: dict[str, float] | None = None) -> None:
+    """Numbers by field: a limit of nothing refuses everybody, and a negative time is none.
+
+    Raises:
+        ValueError: one of them is too small, or no number.
+    """
+    for field, value in above_zero.items():
+        if not value > 0:
+            raise ValueError(f"{field}: must be above 0; found {value}")
+    for field, value in (at_least_zero or {}).items():
+        if not value >= 0:
+            raise ValueError(f"{field}: must be at least 0; found {value}")

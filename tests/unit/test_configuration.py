@@ -140,13 +140,19 @@ def test_a_calling_ae_title_that_no_router_can_have_is_refused(tmp_path: Path, t
         ('[fhir_listener]\ntoken_file = "t"\nport = 80900', "fhir_listener: port"),
         ('[[archives]]\nsite = "riverside"\nae_title = "RIVERSIDE_ARCHIVE"', r"archives\[0\]: ae_title"),
         ('[[archives]]\nsite = "riverside"\nae_title = "PACS"\nport = 104000', r"archives\[0\]: port"),
+        ("[receiver]\nmaximum_associations = 0", "receiver: maximum_associations: must be above 0"),
+        ("[receiver]\nidle_seconds = 0", "receiver: idle_seconds"),
+        ("[receiver]\nquiet_period_seconds = -60.0", "receiver: quiet_period_seconds: must be at least 0"),
+        ("[receiver]\nquiet_period_seconds = nan", "receiver: quiet_period_seconds"),
+        ("[reports]\nmaximum_message_bytes = 0", "reports: maximum_message_bytes"),
+        ('[[archives]]\nsite = "riverside"\nae_title = "PACS"\nlookback_days = -7', r"archives\[0\]: lookback_days"),
         (
             '[[receiver.commitment_peers]]\nae_title = "RTR "\nhost = "router"\nport = 1',
             r"receiver.commitment_peers\[0\]: ae_title",
         ),
     ],
 )
-def test_a_title_or_a_port_that_cannot_be_is_refused(tmp_path: Path, text: str, field: str) -> None:
+def test_a_title_a_port_or_a_limit_that_cannot_be_is_refused(tmp_path: Path, text: str, field: str) -> None:
     path = tmp_path / "deployment.toml"
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=field):
