@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import importlib.metadata
 import importlib.util
@@ -95,16 +96,23 @@ def ports_of(deployment: Deployment) -> tuple[tuple[str, str, int], ...]:
     )
 
 
-def port_is_taken(host: str, port: int) -> bool:
-    """Whether a server could not listen there now. A port that a closed connection still holds is free."""
+def why_not_listen(host: str, port: int) -> tuple[str, str]:
+    """Why a server could not listen there now, and what to do; both empty where it could.
+
+    A port that a closed connection still holds is free.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as candidate:
         candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             candidate.bind((host, port))
-        except OSError:
-            return True
-    return False
+        except OSError as error:
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                return "is no address of this machine", "write one of this machine's addresses as host"
+            if error.errno in (errno.EACCES, errno.EPERM):
+                return "is not for this user to open", "choose a port above 1023, and have the router send there"
+            return "is taken", "stop what listens there, or choose another port"
+    return "", ""
 
 
 def _ok(what: str) -> Finding:
@@ -323,15 +331,16 @@ def _ports(home: Home, deployment: Deployment) -> Iterator[Finding]:
         return
     listed = ports_of(deployment)
     for what, host, port in listed:
-        if port_is_taken(host, port):
+        reason, remedy = why_not_listen(host, port)
+        if reason:
             yield _problem(
-                f"Port {port} on {host} ({what}) is taken.",
-                "Stop what listens there, or choose another port in configuration/deployment.toml.",
+                f"Port {port} on {host} ({what}) {reason}.",
+                f"{remedy[0].upper()}{remedy[1:]} in configuration/deployment.toml.",
             )
     numbers = [port for _, _, port in listed]
     if len(set(numbers)) < len(numbers):
         yield _problem("Two servers are given the same port.", "Give each its own in deployment.toml.")
-    if not any(port_is_taken(host, port) for _, host, port in listed):
+    if not any(why_not_listen(host, port)[0] for _, host, port in listed):
         yield _ok(f"The ports {', '.join(str(port) for port in numbers)} are free.")
 
 

@@ -29,7 +29,7 @@ from shadow.supervision.airflow import (
     run_dag_now,
     without_proxy,
 )
-from shadow.supervision.doctor import port_is_taken, ports_of
+from shadow.supervision.doctor import ports_of, why_not_listen
 from shadow.supervision.keeper import Keeper, Progress, Stage
 from shadow.supervision.postgres import PrivatePostgres, find_programs
 from shadow.supervision.processes import Command, ProcessStatus, run_to_end
@@ -118,8 +118,9 @@ class Supervisor:
         if (hook := self._deployment.fhir_listener) is not None:
             listeners = (*listeners, ("FHIR listener", hook.host, hook.port))
         for what, host, port in listeners:
-            if port_is_taken(host, port):
-                raise SetupError(f"port {port} ({what}) is taken: stop what listens there, or choose another port")
+            reason, remedy = why_not_listen(host, port)
+            if reason:
+                raise SetupError(f"port {port} on {host} ({what}) {reason}: {remedy} in configuration/deployment.toml")
 
     def _outer_commands(self) -> tuple[Command, ...]:
         """The processes that face the hospital and its people; they need nothing of Airflow."""

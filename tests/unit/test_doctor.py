@@ -57,6 +57,13 @@ def test_a_taken_port_is_a_problem_with_its_purpose(
     assert f"Port {port} on 127.0.0.1 (report listener) is taken." in problems(run_doctor(Home(tmp_path), taken))
 
 
+def test_an_address_of_another_machine_is_not_said_to_be_taken(tmp_path: Path, deployment: Deployment) -> None:
+    elsewhere = dataclasses.replace(deployment, reports=dataclasses.replace(deployment.reports, host="192.0.2.1"))
+    found = find(run_doctor(Home(tmp_path), elsewhere), "report listener")
+    assert (found.state, "is no address of this machine" in found.what) == (FindingState.PROBLEM, True)
+    assert "host" in found.remedy
+
+
 def test_two_servers_on_one_port_are_a_problem(tmp_path: Path, deployment: Deployment) -> None:
     same = dataclasses.replace(deployment, dashboard=Dashboard(port=deployment.receiver.port))
     assert "Two servers are given the same port." in problems(run_doctor(Home(tmp_path), same))
