@@ -6,6 +6,7 @@ import signal
 import threading
 
 from rich.console import Console
+from rich.text import Text
 
 from shadow.domain.home import Home
 from shadow.protocol.deployment import Deployment, read_deployment
@@ -61,8 +62,8 @@ def run_doctor_command(home: Home, console: Console) -> int:
     findings = run_doctor(home, read_deployment(file) if file.exists() else Deployment())
     styles = {FindingState.OK: "blue", FindingState.WARNING: "yellow", FindingState.PROBLEM: "bold red"}
     for finding in findings:
-        mark = f"[{styles[finding.state]}]{finding.state.value:<8}[/]"
-        console.print(f"{mark} {finding.what}", highlight=False)
+        mark = Text(f"{finding.state.value:<8}", styles[finding.state])
+        console.print(mark, finding.what, markup=False, highlight=False)
         if finding.remedy:
-            console.print(f"         {finding.remedy}", style="bright_black", highlight=False)
+            console.print(f"         {finding.remedy}", style="bright_black", markup=False, highlight=False)
     return int(any(finding.state is FindingState.PROBLEM for finding in findings))

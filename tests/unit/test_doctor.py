@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from shadow.cli import app
 from shadow.domain.home import Home
 from shadow.protocol.deployment import ArchivePeer, Dashboard, Deployment, Receiver, ReportListener, Retrieve, Scheduler
 from shadow.supervision.doctor import Finding, FindingState, Thresholds, ports_of, run_doctor
@@ -148,3 +150,9 @@ def test_a_trial_that_asks_no_archive_is_warned_and_a_file_that_is_not_there_is_
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "token").touch()
     assert not [one for one in run_doctor(Home(tmp_path), named) if "archive" in one.what.lower() and one.remedy]
+
+
+def test_what_the_doctor_prints_is_what_it_found_brackets_and_all(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(app, ["doctor", "--home", str(tmp_path / "[red]")], env={"COLUMNS": "300"})
+    assert "name each site's archive as [[archives]] in configuration/deployment.toml" in shown.output
+    assert f"{tmp_path} can be written." in shown.output
