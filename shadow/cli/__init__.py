@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 from datetime import date, datetime
@@ -32,6 +33,14 @@ app.add_typer(label_app, name="label")
 app.add_typer(ledger_app, name="ledger")
 
 DAY = ["%Y-%m-%d"]
+DISK_REFUSES = {
+    errno.EACCES: "Give this user the folder, or choose another",
+    errno.EPERM: "Give this user the folder, or choose another",
+    errno.EROFS: "Mount its disk for writing, or choose another folder",
+    errno.ENOSPC: "Free some space",
+    errno.EDQUOT: "Free some space, or raise this user's quota",
+}
+"""What the disk or its owner must mend, by errno, and how."""
 
 
 @trial_app.command("register")
@@ -295,9 +304,16 @@ def _ready(name: str) -> Callable[[], None]:
 
 
 def main() -> None:
-    """Run the command; an error the harness knows is one line, not a traceback."""
+    """Run the command; an error the harness knows, or a disk that may not be written, is one line, no traceback."""
     try:
         app()
     except ShadowError as error:
         print(f"shadow: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in DISK_REFUSES:
+            raise
+        # The folder alone: a file of the spool is named after what is in it.
+        where = f"{Path(error.filename).parent}: " if isinstance(error.filename, str) else ""
+        print(f"shadow: {where}{error.strerror}. {DISK_REFUSES[error.errno]}.", file=sys.stderr)
         raise SystemExit(2) from None

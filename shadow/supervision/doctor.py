@@ -205,6 +205,9 @@ def _postgres(home: Home) -> Iterator[Finding]:
 
 
 def _folder(home: Home, deployment: Deployment, limits: Thresholds) -> Iterator[Finding]:
+    if home.root.exists() and not home.root.is_dir():
+        yield _problem(f"{home.root} is a file.", "Give the trial a folder as --home.")
+        return
     folder = _nearest_existing(home.root)
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
@@ -347,7 +350,7 @@ def _ports(home: Home, deployment: Deployment) -> Iterator[Finding]:
 def _is_running(home: Home) -> bool:
     try:
         lock = (home.root / "supervisor.lock").open("r", encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     with lock:
         try:

@@ -188,6 +188,8 @@ def _checked_model(trial_file: Path, model: ModelUnderTrial) -> FileDigest:
 
 
 def _prepare_folder(home: Home) -> None:
+    if home.root.exists() and not home.root.is_dir():
+        raise ConfigurationError(str(home.root), "--home", "is a file; give the trial a folder")
     for folder in (
         home.root, home.configuration, home.secrets, home.spool, home.journal, home.studies,
         home.queues, home.snapshots, home.lake, home.blobs, home.logs,

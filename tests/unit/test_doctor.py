@@ -118,6 +118,11 @@ def test_a_folder_that_cannot_be_written_is_a_problem(tmp_path: Path, deployment
     assert find(findings, "cannot be written").state is FindingState.PROBLEM
 
 
+def test_a_file_in_place_of_the_folder_is_a_problem(tmp_path: Path, deployment: Deployment) -> None:
+    (tmp_path / "trial").touch()
+    assert f"{tmp_path / 'trial'} is a file." in problems(run_doctor(Home(tmp_path / "trial"), deployment))
+
+
 def test_missing_postgresql_is_named_with_its_package(
     tmp_path: Path, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

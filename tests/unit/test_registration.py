@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import shutil
+import sys
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from typer.testing import CliRunner
 
 from shadow.assessment.monitors import stream_of
 from shadow.assessment.snapshot_file import OtherVersion, read_current, sha256_of
-from shadow.cli import app
+from shadow.cli import app, main
 from shadow.domain.errors import ConfigurationError, LedgerConflict
 from shadow.domain.home import Home
 from shadow.index_test.file_head import file_head
@@ -173,6 +174,19 @@ def test_what_was_appended_while_a_snapshot_was_made_is_in_the_next(trial_file: 
     second = assess_trial(trial)
     assert second is not None and second.snapshot.flow.instances_quarantined
     assert assess_trial(trial) is None
+
+
+@pytest.mark.parametrize(("folder", "words"), [("/sys/home", "choose another"), ("a file", "is a file")])
+def test_a_folder_that_takes_no_trial_is_one_line_and_no_traceback(
+    trial_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    folder: str, words: str,
+) -> None:  # fmt: skip
+    (tmp_path / "a file").touch()
+    monkeypatch.setattr(sys, "argv", ["shadow", "trial", "register", str(trial_file), "--home", str(tmp_path / folder)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (ended.value.code, words in line) == (2, True), line
 
 
 def test_the_command_line_names_file_field_and_remedy(tmp_path: Path, home: Home) -> None:
