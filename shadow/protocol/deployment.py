@@ -10,6 +10,7 @@ from shadow.protocol.network import check_ae_title, check_limits, check_networks
 from shadow.protocol.reader import read_toml
 
 LOOPBACK = "127.0.0.1"
+LEDGERS = ("postgresql+psycopg://", "sqlite:///")
 
 
 class OnFull(StrEnum):
@@ -321,6 +322,8 @@ class Deployment:
         return bool(self.fhir_servers) or self.fhir_listener is not None
 
     def __post_init__(self) -> None:
+        if self.ledger_url and not self.ledger_url.startswith(LEDGERS):  # the url may hold a password: it is not shown
+            raise ValueError(f"ledger_url: must begin with {' or '.join(LEDGERS)}")
         if len({one.url for one in self.fhir_servers}) != len(self.fhir_servers):
             raise ValueError("fhir_servers: two of them have the same url")
         if len({one.site for one in self.archives}) != len(self.archives):

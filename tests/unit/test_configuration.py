@@ -159,6 +159,15 @@ def test_a_title_a_port_or_a_limit_that_cannot_be_is_refused(tmp_path: Path, tex
         read_deployment(path)
 
 
+@pytest.mark.parametrize("url", ["postgres://s:secret@db/shadow", "postgresql://s:secret@db/shadow", "secret"])
+def test_a_ledger_url_of_no_known_driver_is_refused_without_its_password(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "deployment.toml"
+    path.write_text(f'ledger_url = "{url}"')
+    with pytest.raises(ConfigurationError, match=r"ledger_url: must begin with postgresql\+psycopg://") as caught:
+        read_deployment(path)
+    assert "secret" not in str(caught.value)
+
+
 def test_a_peer_that_speaks_tls_needs_a_certificate_of_ours(tmp_path: Path) -> None:
     path = tmp_path / "deployment.toml"
     peer = '[[archives]]\nsite = "riverside"\nae_title = "PACS"\ntls = true\n'
