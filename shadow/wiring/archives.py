@@ -191,7 +191,11 @@ def _site_and_peer(trial: Trial, site: str) -> tuple[Site, ArchivePeer]:
     found = next((one for one in trial.sites if one.identifier == site), None)
     if found is None:
         known = ", ".join(one.identifier for one in trial.sites)
-        raise ConfigurationError("trial file", "sites", f"does not name '{site}'; it names {known}")
+        raise ConfigurationError(
+            str(trial.home.configuration / "trials" / "trial.toml"),
+            "sites",
+            f"does not name '{site}'; it names {known}",
+        )
     peer = next((one for one in trial.deployment.archives if one.site == site), None)
     if peer is None:
         raise ConfigurationError(file, "archives", f"names none for site '{site}'; add one to ask it")

@@ -81,7 +81,7 @@ def run_fhir(home: Home, ready: Callable[[], None]) -> None:
     """Ask FHIR servers, and listen for those that send by themselves, until told to stop.
 
     Raises:
-        ConfigurationError: the deployment names neither, or a site that the trial does not have.
+        ConfigurationError: the deployment names neither.
     """
     from shadow.adapters import fhir_process
     from shadow.adapters.fhir_poll import FhirPoller
@@ -94,9 +94,6 @@ def run_fhir(home: Home, ready: Callable[[], None]) -> None:
     sites = tuple(one.identifier for one in trial.sites)
     if not deployment.speaks_fhir:
         raise ConfigurationError(file, "fhir_servers", "names none, and there is no fhir_listener; write one of them")
-    for server in deployment.fhir_servers:
-        if server.site not in sites:
-            raise ConfigurationError(file, "fhir_servers.site", f"the trial has no '{server.site}'")
 
     def pollers(inbox: fhir_process.FhirInbox) -> dict[str, list[FhirPoller]]:
         found: dict[str, list[FhirPoller]] = {}

@@ -88,8 +88,10 @@ def register_trial(trial_file: Path, home: Home, deployment_file: Path | None = 
             for model in protocol.models
         ),
     )
-    _prepare_folder(home)
     deployment = read_deployment(deployment_file) if deployment_file else Deployment()
+    if deployment_file:
+        _check_peers(deployment, protocol.sites, deployment_file)
+    _prepare_folder(home)
     with Ledger(deployment.ledger_url or f"sqlite:///{home.ledger.absolute()}", protocol.identifier) as ledger:
         ledger.migrate()
         (ack,) = ledger.append([event])
@@ -126,6 +128,7 @@ def open_trial(home: Home) -> Trial:
         deployment=read_deployment(deployment_file) if deployment_file.exists() else Deployment(),
         clock=read_clock(home.clock),
     )
+    _check_peers(trial.deployment, protocol.sites, deployment_file)
     _check_registration(trial)
     return trial
 
@@ -170,6 +173,16 @@ def _check_sites(identifiers: Sequence[str], files: Sequence[Path]) -> None:
                     f"'{facility}' is {owner}'s too, with another {', '.join(differs)}; a message must be of one site"
                 )
                 raise ConfigurationError(str(path), "sending_facilities", remedy)
+
+
+def _check_peers(deployment: Deployment, sites: Sequence[str], file: Path) -> None:
+    """An archive or FHIR server of a site that is misspelt would never be asked, and nobody would notice."""
+    named = [(f"archives[{number}]", one.site) for number, one in enumerate(deployment.archives)]
+    named += [(f"fhir_servers[{number}]", one.site) for number, one in enumerate(deployment.fhir_servers)]
+    for table, site in named:
+        if site not in sites:
+            remedy = f"the trial has no '{site}'; it has {', '.join(sites)}"
+            raise ConfigurationError(str(file), f"{table}.site", remedy)
 
 
 def _checked_model(trial_file: Path, model: ModelUnderTrial) -> FileDigest:

@@ -93,6 +93,24 @@ def test_a_router_that_two_sites_claim_is_refused(trial_file: Path, home: Home) 
     assert not home.root.exists()
 
 
+@pytest.mark.parametrize(
+    "peer",
+    ['[[archives]]\nsite = "riversid"\nae_title = "PACS"', '[[fhir_servers]]\nsite = "riversid"\nurl = "http://f"'],
+)
+def test_a_peer_of_a_site_that_the_trial_does_not_have_is_refused(
+    trial_file: Path, tmp_path: Path, home: Home, peer: str
+) -> None:
+    deployment = tmp_path / "deployment.toml"
+    deployment.write_text(peer)
+    words = r"deployment.toml: (archives|fhir_servers)\[0\].site: the trial has no 'riversid'; it has riverside, hill"
+    with pytest.raises(ConfigurationError, match=words):
+        register_trial(trial_file, home, deployment)
+    register_trial(trial_file, home)
+    shutil.copy(deployment, home.configuration / "deployment.toml")
+    with pytest.raises(ConfigurationError, match=words):
+        open_trial(home)
+
+
 def test_two_sites_may_share_a_report_system_where_they_read_it_alike(trial_file: Path, home: Home) -> None:
     site = trial_file.parent.parent / "sites" / "hillside.toml"
     shared = site.read_text().replace('sending_facilities = ["HILLSIDE"]', 'sending_facilities = ["RIVERSIDE"]')
