@@ -47,7 +47,9 @@ DISK_REFUSES = {
 def trial_register(
     file: Annotated[Path, typer.Argument(help="The trial file, for example configs/trials/demo-head-ct.toml.")],
     home: HomeOption = DEFAULT_HOME,
-    deployment: Annotated[Path | None, typer.Option(help="Where this installation listens.")] = None,
+    deployment: Annotated[
+        Path | None, typer.Option(help="Where this installation listens; else the folder keeps its own.")
+    ] = None,
 ) -> None:
     """Register a trial file by its digest, with its sites and models, before the first study."""
     from shadow.wiring.trial import register_trial

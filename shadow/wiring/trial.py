@@ -70,6 +70,11 @@ def register_trial(trial_file: Path, home: Home, deployment_file: Path | None = 
 
     Registering the same files again changes nothing. Other content under the same version is refused.
 
+    Args:
+        trial_file: in a folder `trials` beside `sites`.
+        home: the trial's folder.
+        deployment_file: where this installation listens; None leaves the folder's own as it is.
+
     Raises:
         ConfigurationError: a file does not fit, or a model file is not the one the protocol names.
         LedgerConflict: this version is registered with other content.
@@ -88,9 +93,9 @@ def register_trial(trial_file: Path, home: Home, deployment_file: Path | None = 
             for model in protocol.models
         ),
     )
-    deployment = read_deployment(deployment_file) if deployment_file else Deployment()
-    if deployment_file:
-        _check_peers(deployment, protocol.sites, deployment_file)
+    settings = deployment_file or home.configuration / "deployment.toml"  # a new version goes into the same ledger
+    deployment = read_deployment(settings) if deployment_file or settings.exists() else Deployment()
+    _check_peers(deployment, protocol.sites, settings)
     _prepare_folder(home)
     with Ledger(deployment.ledger_url or f"sqlite:///{home.ledger.absolute()}", protocol.identifier) as ledger:
         ledger.migrate()

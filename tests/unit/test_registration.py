@@ -68,6 +68,16 @@ def test_other_content_under_the_same_version_is_refused(trial_file: Path, home:
     assert open_trial(home).protocol.criteria[0].floor == 0.80
 
 
+def test_a_new_version_goes_into_the_ledger_that_the_folder_names(trial_file: Path, tmp_path: Path, home: Home) -> None:
+    deployment = tmp_path / "deployment.toml"
+    deployment.write_text(f'ledger_url = "sqlite:///{tmp_path / "elsewhere.db"}"')
+    register_trial(trial_file, home, deployment)
+    trial_file.write_text(trial_file.read_text(encoding="utf-8").replace('version = "1.0"', 'version = "1.1"'))
+    assert register_trial(trial_file, home).seq == 2
+    assert open_trial(home).protocol.version == "1.1"
+    assert verify_ledger(home).events == 2
+
+
 @pytest.mark.parametrize("name", ["trials/trial.toml", "sites/hillside.toml"])
 def test_a_file_changed_after_registration_stops_every_process(trial_file: Path, home: Home, name: str) -> None:
     register_trial(trial_file, home)
