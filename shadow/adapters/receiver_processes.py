@@ -167,11 +167,13 @@ def _receive(pipe: Connection, settings: Receiver, titles: tuple[str, ...], home
     """A helper's main: receive until the pipe ends, which it does when the parent stops or dies."""
     from shadow.adapters.dicom_scp import StorageScp, commitment_desk
     from shadow.adapters.library_logs import silence_libraries
+    from shadow.adapters.log_lines import write_log_lines
     from shadow.index_test.inlet import Inlet
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent says when
     silence_libraries()
+    write_log_lines()
     limits = {
         "minimum_free_bytes": settings.minimum_free_bytes,
         "maximum_object_bytes": settings.maximum_object_bytes,

@@ -299,6 +299,11 @@ def _days(first: datetime | None, last: datetime | None) -> tuple[date, ...] | N
 
 
 def _ready(name: str) -> Callable[[], None]:
+    """What a process that receives says once it does; its log begins before that."""
+    from shadow.adapters.log_lines import write_log_lines
+
+    write_log_lines()
+
     def say() -> None:
         print(f"{name} is ready", flush=True)
 

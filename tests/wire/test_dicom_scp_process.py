@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import resource
 import signal
 import socket
@@ -31,11 +32,13 @@ from shadow.protocol.deployment import Receiver
 from shadow.store.events import Kind
 from shadow.store.ledger import Ledger
 from shadow.store.queue import WorkQueue
+from shadow.wiring.trial import register_trial
 
 pytestmark = pytest.mark.server
 
 ROUTER = "RIVER_ROUTER"
 SECRET = "a site secret of more than 32 bytes.."
+CONFIGS = Path(__file__).parents[2] / "configs"
 KILLS = 10
 STUDIES = 6
 PROGRAM = """
@@ -195,6 +198,24 @@ def test_what_helpers_refuse_is_in_the_ledger(tmp_path: Path) -> None:
             until(lambda: ledger.count(Kind.AUDIT) == 12)
     finally:
         mirror.close()
+
+
+def test_the_log_says_when_and_why_a_router_was_turned_away(tmp_path: Path) -> None:
+    port, home = free_port(), tmp_path / "home"
+    deployment = tmp_path / "deployment.toml"
+    deployment.write_text(f"[receiver]\nport = {port}\n")
+    register_trial(CONFIGS / "trials" / "demo-head-ct.toml", Home(home), deployment)
+    with subprocess.Popen(
+        [sys.executable, "-m", "shadow", "mirror", "--home", str(home)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None and process.stdout.readline() == "mirror is ready\n"
+        with associated(port) as association:
+            assert association.is_rejected
+        process.terminate()
+        _, log = process.communicate(timeout=10)
+    line = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ WARNING association_rejected reason=calling_ae_title\n"
+    assert re.fullmatch(line, log), log
 
 
 class RetryingRouter:
