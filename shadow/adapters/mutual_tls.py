@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ssl
+from datetime import datetime
 from pathlib import Path
+
+from cryptography import x509
 
 from shadow.domain.errors import SetupError
 from shadow.protocol.deployment import Tls
@@ -29,6 +32,11 @@ def client_context(settings: Tls, home: Path, where: str) -> ssl.SSLContext:
     return _context(ssl.PROTOCOL_TLS_CLIENT, settings, home, where)
 
 
+def valid_until(settings: Tls, home: Path) -> datetime:
+    """When our certificate ends, of a table whose files can be used."""
+    return x509.load_pem_x509_certificate((home / settings.certificate).read_bytes()).not_valid_after_utc
+
+
 def _context(protocol: int, settings: Tls, home: Path, where: str) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -38,8 +46,12 @@ def _context(protocol: int, settings: Tls, home: Path, where: str) -> ssl.SSLCon
     for name in ("certificate", "key", "client_authorities"):
         if not (home / getattr(settings, name)).is_file():
             raise SetupError(f"{where}.{name}: there is no file {getattr(settings, name)}")
+
+    def asked_for_a_passphrase() -> str:
+        raise SetupError(f"{where}.key: {settings.key} has a passphrase, which nobody is there to type; take it off")
+
     try:
-        context.load_cert_chain(home / settings.certificate, home / settings.key)
+        context.load_cert_chain(home / settings.certificate, home / settings.key, asked_for_a_passphrase)
         context.load_verify_locations(home / settings.client_authorities)
     except (OSError, ssl.SSLError) as error:
         raise SetupError(f"{where}: certificate, key or authorities cannot be used: {error}") from error

@@ -19,14 +19,16 @@ import time
 import zoneinfo
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
 import psutil
 
+from shadow.adapters.mutual_tls import server_context, valid_until
 from shadow.domain.errors import SetupError
 from shadow.domain.home import Home
-from shadow.protocol.deployment import Deployment
+from shadow.protocol.deployment import Deployment, Tls
 from shadow.supervision.postgres import find_programs, server_user
 
 OLDEST_SQLITE = (3, 51, 3)
@@ -37,6 +39,7 @@ FEWEST_OPEN_FILES = 1024
 LARGEST_DRIFT_SECONDS = 2.0
 UNSYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
 OTHERS_MAY = 0o077
+WARNED_BEFORE_A_CERTIFICATE_ENDS = timedelta(days=30)
 
 
 class FindingState(StrEnum):
@@ -79,6 +82,7 @@ def run_doctor(home: Home, deployment: Deployment, thresholds: Thresholds | None
         *_postgres(home),
         *_folder(home, deployment, limits),
         *_secrets(home),
+        *_certificates(home, deployment),
         *_archives(home, deployment),
         *_clock(home),
         *_ports(home, deployment),
@@ -278,6 +282,33 @@ def _secrets(home: Home) -> Iterator[Finding]:
             yield _problem(f"{path} belongs to another user.", "Run Shadow as that user, or give this user the file.")
     if present and not any(path.stat().st_mode & OTHERS_MAY for path in present):
         yield _ok(f"{len(present)} key files and secrets are closed to other users.")
+
+
+def _certificates(home: Home, deployment: Deployment) -> Iterator[Finding]:
+    """Whether every listener with TLS can use its files, and how long its certificate lasts."""
+    hook = deployment.fhir_listener
+    tables: dict[str, Tls | None] = {
+        "receiver": deployment.receiver.tls,
+        "reports": deployment.reports.tls,
+        "vendor_results": deployment.vendor_results.tls,
+        "fhir_listener": hook.tls if hook is not None else None,
+    }
+    for name, tls in tables.items():
+        if tls is None:
+            continue
+        try:
+            server_context(tls, home.root, f"{name}.tls")
+        except SetupError as error:
+            yield _problem(f"{error}.", f"Put the file there, or change {name}.tls in configuration/deployment.toml.")
+            continue
+        until = valid_until(tls, home.root)
+        shown = f"The certificate {tls.certificate} of {name}.tls ends on {until:%Y-%m-%d}"
+        if until < datetime.now(UTC):
+            yield _problem(f"{shown}: every peer refuses it.", "Have a new one signed, and put it in its place.")
+        elif until < datetime.now(UTC) + WARNED_BEFORE_A_CERTIFICATE_ENDS:
+            yield _warning(f"{shown}.", "Have a new one signed, and put it in its place before that day.")
+        else:
+            yield _ok(f"{shown}.")
 
 
 def _archives(home: Home, deployment: Deployment) -> Iterator[Finding]:

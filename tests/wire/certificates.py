@@ -24,21 +24,26 @@ class Authority:
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(own.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def certify(self, name: str) -> Tls:
+    def certify(self, name: str, lasts: timedelta = timedelta(days=1), passphrase: bytes = b"") -> Tls:
         """A certificate with its key, and this authority for the other side."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
-        signed = self._builder(_name(name), key).add_extension(names, critical=False).sign(self._key, hashes.SHA256())
+        builder = self._builder(_name(name), key, lasts).add_extension(names, critical=False)
+        signed = builder.sign(self._key, hashes.SHA256())
         certificate, key_file = self._folder / f"{name}.crt", self._folder / f"{name}.key"
         certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
         key_file.write_bytes(
             key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption(),
             )
         )
         return Tls(str(certificate), str(key_file), str(self.file))
 
-    def _builder(self, name: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, lasts: timedelta = timedelta(days=1)
+    ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()
@@ -47,7 +52,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=1))
+            .not_valid_after(now + lasts)
         )
 
 
