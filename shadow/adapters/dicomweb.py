@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 from collections.abc import Callable, Iterator
@@ -162,6 +163,10 @@ def _words_of(error: Exception) -> str:
     """What went wrong, without what was sent; the reason too where a certificate is not trusted."""
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return "its certificate is not trusted: name who signs it as authorities"
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return "nobody answers at that url: check host, port, and http or https"
+    if isinstance(error, json.JSONDecodeError):
+        return "sent no DICOM JSON: check the url"
     return type(error).__name__
 
 

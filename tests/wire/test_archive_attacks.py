@@ -101,7 +101,7 @@ def test_a_server_that_knows_no_offset_is_asked_once_more_and_no_more() -> None:
         ((401, "", b""), "HTTP 401: check token_file"),
         ((500, "text/html", b"<html>"), "HTTP 500"),
         ((302, "", b""), "HTTP 302: it has moved"),
-        ((200, "text/html", b"<html>sign in</html>"), "JSONDecodeError"),
+        ((200, "text/html", b"<html>sign in</html>"), "sent no DICOM JSON: check the url"),
         ((200, "application/json", b'{"error": 1}'), "sent no DICOM JSON"),
         ((200, "application/json", b'["gone"]'), "sent no DICOM JSON"),
     ],
@@ -109,6 +109,15 @@ def test_a_server_that_knows_no_offset_is_asked_once_more_and_no_more() -> None:
 def test_a_server_that_does_not_answer_the_question_is_no_empty_archive(answer: Answer, said: str) -> None:
     with web(lambda *_: answer) as archive, pytest.raises(ArchiveUnavailable, match=said):
         numbers_of(archive)
+
+
+def test_a_server_that_is_not_there_or_speaks_no_tls_is_said_in_words(tmp_path: Path) -> None:
+    with web(lambda *_: (204, "", b"")) as archive:
+        tls = archive._peer.url.replace("http:", "https:")
+        for url in ("http://127.0.0.1:9", tls):
+            peer = ArchivePeer("riverside", url=url, retrieve=Retrieve.WADO)
+            with pytest.raises(ArchiveUnavailable, match="nobody answers at that url: check host, port, and http or"):
+                WebArchive(peer, tmp_path).instance_count("1.2")
 
 
 def test_a_study_without_a_usable_date_or_number_is_listed_on_the_day_that_was_asked_about() -> None:
