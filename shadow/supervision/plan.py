@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from shadow.assessment.adjudication import expected_reads
@@ -46,8 +47,8 @@ def run_plan(trial_file: Path, volumes_file: Path, assumed: Assumed, console: Co
 
 def print_plan(plan: Plan, protocol: TrialProtocol, console: Console) -> None:
     """The plan: totals, criteria, groups, and the groups that cannot alarm."""
-    plural = protocol.target_condition_plural
-    console.print(f"\n[bold]{protocol.title}[/] · protocol {protocol.version}", highlight=False)
+    plural = escape(protocol.target_condition_plural)
+    console.print(f"\n[bold]{escape(protocol.title)}[/] · protocol {protocol.version}", highlight=False)
     weeks = "" if plan.weeks_planned is None else f", reached after {plan.weeks_planned:.0f} weeks"
     console.print(
         f"{plan.positives_per_week:.1f} {plural} a week are expected at all sites together; the protocol plans "
@@ -60,8 +61,8 @@ def print_plan(plan: Plan, protocol: TrialProtocol, console: Console) -> None:
     if plan.mute:
         console.print(
             f"\n[bold]{len(plan.mute)} of {len(plan.groups)} groups cannot alarm within {plan.horizon_weeks} weeks[/], "
-            f"whatever their sensitivity: {'; '.join(group.label for group in plan.mute)}. Tell the clinical leads "
-            "before the trial. They still show on the dashboard, and their counts with it.",
+            f"whatever their sensitivity: {escape('; '.join(group.label for group in plan.mute))}. Tell the clinical "
+            "leads before the trial. They still show on the dashboard, and their counts with it.",
             highlight=False,
         )
 
@@ -93,7 +94,7 @@ def _criteria(plan: Plan, plural: str) -> Table:
     for name in ("Floor", plural.capitalize(), "Weeks", "One look"):
         table.add_column(name, justify="right")
     for one in plan.criteria:
-        table.add_row(f"{one.identifier}\n  {one.label}", f"{one.floor:.0%}", *_sizes(one))
+        table.add_row(escape(f"{one.identifier}\n  {one.label}"), f"{one.floor:.0%}", *_sizes(one))
     return table
 
 
@@ -129,7 +130,7 @@ def _table(title: str, first: str) -> Table:
 
 def _row(group: PlannedGroup) -> tuple[str, ...]:
     return (
-        group.label,
+        escape(group.label),
         f"{group.positives_per_week:.1f}",
         "[dark_orange]cannot[/]" if group.detectable is None else f"{group.detectable:.0%}",
         f"{group.bad.alarmed:.0%}",

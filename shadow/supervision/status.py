@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from shadow.assessment.snapshot import (
@@ -30,11 +31,12 @@ VERDICT_MARKS = {
 def print_snapshot(published: Published, console: Console) -> None:
     """Print a snapshot as a stranger can read it."""
     snapshot = published.snapshot
-    console.print(f"\n[bold]{snapshot.trial_title}[/bold]")
+    console.print(f"\n[bold]{escape(snapshot.trial_title)}[/bold]")
     console.print(
         f"SILENT TRIAL · {snapshot.model} {snapshot.model_version} · protocol {snapshot.protocol_version} · "
         f"data to {snapshot.data_until:%Y-%m-%d %H:%M} UTC · snapshot {published.sha256[:8]}",
         style="bright_black",
+        markup=False,
         highlight=False,
     )
     console.print(f"\n{answer_sentence(snapshot)}\n", highlight=False)
@@ -43,13 +45,13 @@ def print_snapshot(published: Published, console: Console) -> None:
     _print_criteria(snapshot, console)
     console.print(f"\n{monitoring_sentence(snapshot)}", highlight=False)
     console.print(f"{exploration_sentence(snapshot)}\n", highlight=False)
-    console.print(arrival_sentence(snapshot), highlight=False)
+    console.print(arrival_sentence(snapshot), markup=False, highlight=False)
     console.print(latency_sentence(snapshot), highlight=False)
     for problem in (
         *snapshot.flow.broken_sums(),
         *(f"broken promise: {one}" for one in snapshot.broken_promises),
     ):
-        console.print(f"[bold red]{problem}[/bold red]")
+        console.print(problem, style="bold red", markup=False)
 
 
 def answer_sentence(snapshot: Snapshot) -> str:
@@ -58,12 +60,12 @@ def answer_sentence(snapshot: Snapshot) -> str:
     if worst is None:
         return (
             f"Too early to judge: {_found(overall.sensitivity, snapshot)} so far; no cell of scanner and shift "
-            f"has {snapshot.minimum_positives_shown} confirmed {snapshot.target_plural} yet."
+            f"has {snapshot.minimum_positives_shown} confirmed {escape(snapshot.target_plural)} yet."
         )
     elsewhere = overall.sensitivity.of - worst.sensitivity.of
     found_elsewhere = overall.sensitivity.count - worst.sensitivity.count
     return (
-        f"[bold]Lowest: {worst.label}.[/bold] There the model {_found(worst.sensitivity, snapshot)}"
+        f"[bold]Lowest: {escape(worst.label)}.[/bold] There the model {_found(worst.sensitivity, snapshot)}"
         f"{_interval(worst.sensitivity)}; elsewhere {found_elsewhere} of {elsewhere}"
         f"{f' ({found_elsewhere / elsewhere:.0%})' if elsewhere else ''}."
     )
@@ -76,8 +78,8 @@ def monitoring_sentence(snapshot: Snapshot) -> str:
     weeks = f"{closed} of {len(monitoring.weeks)} weeks closed"
     if monitoring.alarms:
         named = "; ".join(
-            f"[bold]{one.label}[/] since the week of {one.alarm_week:%d %b %Y} ({one.alarm_reason}, "
-            f"{one.found} of {one.present} {snapshot.target_plural})"
+            f"[bold]{escape(one.label)}[/] since the week of {one.alarm_week:%d %b %Y} ({one.alarm_reason}, "
+            f"{one.found} of {one.present} {escape(snapshot.target_plural)})"
             for one in monitoring.alarms
         )
         return f"[dark_orange]▼ Alarm[/]: {named}. {weeks}."
@@ -86,8 +88,9 @@ def monitoring_sentence(snapshot: Snapshot) -> str:
     if worst is None or worst.positives_for_alarm is None or not worst.present:
         return quiet
     return (
-        f"{quiet} {worst.label} has {worst.found} of {worst.present} in closed weeks: at this rate an alarm takes "
-        f"about {worst.positives_for_alarm} {snapshot.target_plural}, and {worst.present / closed:.1f} come a week."
+        f"{quiet} {escape(worst.label)} has {worst.found} of {worst.present} in closed weeks: at this rate an alarm "
+        f"takes about {worst.positives_for_alarm} {escape(snapshot.target_plural)}, and {worst.present / closed:.1f} "
+        "come a week."
     )
 
 
@@ -98,7 +101,7 @@ def exploration_sentence(snapshot: Snapshot) -> str:
     first = snapshot.exploration.slices[0]
     lead = "Misses gather in" if first.adjusted_p <= 0.05 else "No common cause stands out; the most striking is"
     return (
-        f"{lead} {', '.join(first.conditions)}: {first.missed} of {first.positives} missed, elsewhere "
+        f"{lead} {escape(', '.join(first.conditions))}: {first.missed} of {first.positives} missed, elsewhere "
         f"{first.rest_missed} of {first.rest_positives} (adjusted p {first.adjusted_p:.3f}, "
         f"{snapshot.exploration.looked_at} slices looked at)."
     )
@@ -144,7 +147,7 @@ def latency_sentence(snapshot: Snapshot) -> str:
 
 
 def _found(proportion: Proportion, snapshot: Snapshot) -> str:
-    return f"found {proportion.count} of {proportion.of} {snapshot.target_plural}"
+    return f"found {proportion.count} of {proportion.of} {escape(snapshot.target_plural)}"
 
 
 def _interval(proportion: Proportion) -> str:
@@ -194,16 +197,16 @@ def _cells(snapshot: Snapshot) -> Table:
     cells = snapshot.of_dimension("cell")
     shifts = list(dict.fromkeys(cell.shift for cell in cells))
     table = Table(
-        title=f"\nSensitivity by scanner and shift (found of {snapshot.target_plural} in final reports)",
+        title=f"\nSensitivity by scanner and shift (found of {escape(snapshot.target_plural)} in final reports)",
         title_justify="left",
     )
     table.add_column("Scanner")
     for shift in shifts:
-        table.add_column(shift, justify="right")
+        table.add_column(escape(shift), justify="right")
     table.add_column("All shifts", justify="right")
     for scanner in snapshot.of_dimension("scanner"):
         row = {cell.shift: cell for cell in cells if (cell.site, cell.scanner) == (scanner.site, scanner.scanner)}
-        table.add_row(scanner.label, *(_cell(row.get(shift)) for shift in shifts), _cell(scanner))
+        table.add_row(escape(scanner.label), *(_cell(row.get(shift)) for shift in shifts), _cell(scanner))
     everything = {group.shift: group for group in snapshot.of_dimension("shift")}
     table.add_section()
     table.add_row("All scanners", *(_cell(everything.get(shift)) for shift in shifts), _cell(snapshot.overall))
@@ -224,8 +227,8 @@ def _print_criteria(snapshot: Snapshot, console: Console) -> None:
     console.print("\n[italic]Acceptance criteria, judged on closed weeks; true under daily looks[/]")
     for one in snapshot.criteria:
         mark, style = VERDICT_MARKS[one.verdict]
-        console.print(f"[{style}]{mark:<15}[/] {one.title}: {one.rule}", highlight=False)
-        console.print(f"{'':<16}{_judged_on(one)}", style="bright_black", highlight=False)
+        console.print(f"[{style}]{mark:<15}[/] {escape(f'{one.title}: {one.rule}')}", highlight=False)
+        console.print(f"{'':<16}{_judged_on(one)}", style="bright_black", markup=False, highlight=False)
 
 
 def _judged_on(one: CriterionResult) -> str:

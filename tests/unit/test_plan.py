@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from shadow.assessment.planning import Plan, plan_trial
@@ -15,6 +17,7 @@ from shadow.domain.errors import ConfigurationError
 from shadow.protocol.site import read_site
 from shadow.protocol.trial import read_trial
 from shadow.protocol.volumes import Volume, read_volumes
+from shadow.supervision.plan import print_plan
 
 pytestmark = pytest.mark.slow
 
@@ -94,3 +97,13 @@ def test_the_command_prints_criteria_groups_and_the_mute() -> None:
     assert result.exit_code == 0
     assert "cannot alarm within 13 weeks" in result.output
     assert "Riverside CT-2, Night" in result.output
+
+
+def test_names_are_printed_as_the_files_have_them() -> None:
+    console = Console(file=StringIO(), width=200)
+    group = replace(planned().mute[0], label="Riverside CT-1 [er] [/]")
+    plan = replace(planned(), groups=(group,))
+    print_plan(plan, replace(PROTOCOL, title="Trial [pilot] [/b]"), console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Trial [pilot] [/b] · protocol" in shown
+    assert shown.count("Riverside CT-1 [er] [/]") == 2

@@ -156,6 +156,19 @@ def test_an_empty_trial_is_assessed_published_once_and_shown(trial_file: Path, h
     assert "none yet" in shown.output
 
 
+def test_status_prints_names_as_the_files_have_them(trial_file: Path, home: Home) -> None:
+    site = trial_file.parent.parent / "sites" / "riverside.toml"
+    site.write_text(site.read_text(encoding="utf-8").replace('name = "CT-1"', 'name = "CT-1 [er] [/]"'))
+    text = trial_file.read_text(encoding="utf-8")
+    trial_file.write_text(text.replace("(demonstration)", "[pilot] [/b]").replace('"bleeds"', '"bleeds [i]"'))
+    register_trial(trial_file, home)
+    assess_trial(open_trial(home))
+    shown = CliRunner().invoke(app, ["status", "--home", str(home.root)], env={"COLUMNS": "200"})
+    assert "haemorrhage model [pilot] [/b]\n" in shown.output
+    assert "Riverside CT-1 [er] [/]" in shown.output
+    assert "bleeds [i] so far" in shown.output
+
+
 def test_a_snapshot_speaks_for_the_events_it_counted_while_others_are_appended(trial_file: Path, home: Home) -> None:
     register_trial(trial_file, home)
     trial = open_trial(home)
