@@ -22,18 +22,14 @@ def list_unmatched(home: Home, console: Console) -> int:
         console.print("Every report has its study.")
         return 0
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("Site", "Report's accession", "Status", "Reported", "May be meant: study's accession", "Scanner"):
-        table.add_column(name)
-    table.add_column("Acquired")
+    for name in ("Site", "Report without a study", "Study that may be meant"):
+        table.add_column(name, overflow="fold")  # keys are typed again: they must be whole
     for one in found:
+        study = one.study_accession or "none of this patient"
         table.add_row(
             one.site,
-            one.report_accession,
-            f"{one.status} ({one.versions})",
-            _instant(one.reported_at),
-            one.study_accession or "none of this patient",
-            one.scanner or "",
-            _instant(one.acquired_at),
+            f"{one.report_accession}\n{one.status} ({one.versions}) {_instant(one.reported_at)}",
+            f"{study}\n{one.scanner or ''} {_instant(one.acquired_at)}".rstrip(),
         )
     console.print(table)
     reports = len({one.report_accession for one in found})

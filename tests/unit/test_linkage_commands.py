@@ -39,8 +39,9 @@ def trial(tmp_path: Path) -> Trial:
     return opened
 
 
-def shadow(trial: Trial, *arguments: str) -> tuple[int, str]:
-    found = CliRunner().invoke(app, ["linkage", *arguments, "--home", str(trial.home.root)], env={"COLUMNS": "200"})
+def shadow(trial: Trial, *arguments: str, width: int = 200) -> tuple[int, str]:
+    environment = {"COLUMNS": str(width)}
+    found = CliRunner().invoke(app, ["linkage", *arguments, "--home", str(trial.home.root)], env=environment)
     return found.exit_code, found.output
 
 
@@ -54,6 +55,12 @@ def test_a_person_finds_the_study_that_was_meant_and_it_is_on_record(trial: Tria
     body = json.loads(row.body or "")
     assert (body["source"], body["site"], body["reason"]) == ("person", "riverside", "typing error at the scanner")
     assert body["actor"]
+
+
+def test_keys_are_whole_on_a_narrow_screen_for_they_are_typed_again(trial: Trial) -> None:
+    _, output = shadow(trial, "list", width=80)
+    assert LOST in output and STUDY in output
+    assert max(map(len, output.splitlines())) <= 80
 
 
 def test_what_was_said_can_be_taken_back(trial: Trial) -> None:
