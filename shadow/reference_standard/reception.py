@@ -265,6 +265,20 @@ class Reception:
         return self.pseudonymiser.patient_key(site.accession_issuer, report.patient_id)
 
 
+def label_rules_of(protocol: TrialProtocol) -> tuple[LabelRule, ...]:
+    """The primary rule of a protocol, then the others.
+
+    Raises:
+        ConfigurationError: one is unknown, or the primary one reads another condition.
+    """
+    rule = load_rule(protocol.reference.label_rule)
+    if rule.target_condition != protocol.target_condition:
+        raise ConfigurationError(
+            "trial file", "reference.label_rule", f"reads '{rule.target_condition}', not the target condition"
+        )
+    return rule, *(load_rule(one) for one in protocol.reference.additional_label_rules)
+
+
 def reception_of(
     protocol: TrialProtocol, sites: Sequence[Site], pseudonymiser: Pseudonymiser, blobs: Blobs
 ) -> Reception:
@@ -273,18 +287,14 @@ def reception_of(
     Raises:
         ConfigurationError: a label rule of the protocol is unknown, or its primary one reads another condition.
     """
-    rule = load_rule(protocol.reference.label_rule)
-    if rule.target_condition != protocol.target_condition:
-        raise ConfigurationError(
-            "trial file", "reference.label_rule", f"reads '{rule.target_condition}', not the target condition"
-        )
+    rule, *additional = label_rules_of(protocol)
     return Reception(
         sites,
         pseudonymiser,
         blobs,
         rule,
         protocol.target_condition,
-        tuple(load_rule(one) for one in protocol.reference.additional_label_rules),
+        tuple(additional),
         load_model_mentions(names_of_models(protocol)),
         protocol.eligibility,
     )

@@ -82,6 +82,7 @@ def register_trial(trial_file: Path, home: Home, deployment_file: Path | None = 
     protocol = read_trial(trial_file)
     site_files = [trial_file.parent.parent / "sites" / f"{site}.toml" for site in protocol.sites]
     _check_sites(protocol.sites, site_files)
+    _check_label_rules(protocol, trial_file)
     event = TrialRegistered(
         trial=protocol.identifier,
         version=protocol.version,
@@ -89,7 +90,9 @@ def register_trial(trial_file: Path, home: Home, deployment_file: Path | None = 
         protocol_text=trial_file.read_text(encoding="utf-8"),
         sites=tuple(FileDigest(site, _sha256(path)) for site, path in zip(protocol.sites, site_files, strict=True)),
         models=tuple(
-            _checked_model(trial_file, model) if model.runs_here else FileDigest(model.identifier, model.digest)
+            _checked_model(trial_file, model, protocol.target_condition)
+            if model.runs_here
+            else FileDigest(model.identifier, model.digest)
             for model in protocol.models
         ),
     )
@@ -190,7 +193,17 @@ def _check_peers(deployment: Deployment, sites: Sequence[str], file: Path) -> No
             raise ConfigurationError(str(file), f"{table}.site", remedy)
 
 
-def _checked_model(trial_file: Path, model: ModelUnderTrial) -> FileDigest:
+def _check_label_rules(protocol: TrialProtocol, file: Path) -> None:
+    """A rule that is not there, or reads another condition, would be found at the first report: too late."""
+    from shadow.reference_standard.reception import label_rules_of
+
+    try:
+        label_rules_of(protocol)
+    except ConfigurationError as error:
+        raise ConfigurationError(str(file), error.field, error.remedy) from error
+
+
+def _checked_model(trial_file: Path, model: ModelUnderTrial, target_condition: str) -> FileDigest:
     contract = read_model_contract(trial_file.parent / model.contract)
     if contract.sha256 != model.sha256:
         raise ConfigurationError(
@@ -202,6 +215,9 @@ def _checked_model(trial_file: Path, model: ModelUnderTrial) -> FileDigest:
         raise ConfigurationError(
             str(trial_file), f"models.{model.identifier}", f"the contract is of '{contract.identifier}'"
         )
+    if contract.identity.target_condition != target_condition:
+        remedy = f"the contract's model looks for '{contract.identity.target_condition}', not for the target condition"
+        raise ConfigurationError(str(trial_file), f"models.{model.identifier}", remedy)
     return FileDigest(model.identifier, model.sha256)
 
 

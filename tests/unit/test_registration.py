@@ -134,6 +134,35 @@ def test_two_sites_may_share_a_report_system_where_they_read_it_alike(trial_file
     assert register_trial(trial_file, home).created
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("intracranial-haemorrhage/3", "intracranial-haemorrhage/33", "reference.label_rule: choose one of"),
+        ("intracranial-haemorrhage/3", "fracture/2", "reference.label_rule: reads 'fracture', not the target"),
+        ('target_condition = "intracranial_h', 'target_condition = "h', "reference.label_rule: reads"),
+    ],
+)
+def test_a_label_rule_that_cannot_read_the_target_condition_is_refused(
+    trial_file: Path, home: Home, old: str, new: str, words: str
+) -> None:
+    text = trial_file.read_text(encoding="utf-8")
+    assert old in text
+    trial_file.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=f"demo-head-ct.toml: {words}"):
+        register_trial(trial_file, home)
+    assert not home.root.exists()
+
+
+def test_a_model_of_another_condition_is_refused(trial_file: Path, home: Home) -> None:
+    contract = trial_file.parent.parent / "models" / "demo-head-ct-haemorrhage" / "model.toml"
+    text = contract.read_text(encoding="utf-8").replace(
+        'condition = "intracranial_haemorrhage"', 'condition = "stroke"'
+    )
+    contract.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="looks for 'stroke', not for the target condition"):
+        register_trial(trial_file, home)
+
+
 def test_keys_are_private_and_a_folder_without_a_trial_says_what_to_do(trial_file: Path, home: Home) -> None:
     with pytest.raises(ConfigurationError, match="shadow trial register"):
         open_trial(home)
