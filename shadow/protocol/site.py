@@ -29,6 +29,10 @@ class Scanner:
     name: str
     station_name: str
 
+    def __post_init__(self) -> None:
+        if not self.station_name or self.station_name != self.station_name.strip():
+            raise ValueError("station_name: must be as the images have it, without a space around it, and not empty")
+
 
 @dataclass(frozen=True, slots=True)
 class ReportTable:
@@ -105,8 +109,12 @@ class Site:
             )
         if not self.shifts:
             raise ValueError("shifts: name at least one shift")
-        if len({scanner.station_name for scanner in self.scanners}) != len(self.scanners):
-            raise ValueError("scanners: two scanners have the same station_name")
+        for name, schedule in (("shifts", self.shifts), ("weekend_shifts", self.weekend_shifts)):
+            if len({shift.starts for shift in schedule}) != len(schedule):
+                raise ValueError(f"{name}: two shifts start at the same time")
+        for field in ("identifier", "station_name"):
+            if len({getattr(scanner, field) for scanner in self.scanners}) != len(self.scanners):
+                raise ValueError(f"scanners: two scanners have the same {field}")
 
     def calendar(self) -> ShiftCalendar:
         """The site's shift calendar."""

@@ -96,6 +96,18 @@ class Eligibility:
     study_description_none: tuple[str, ...]
     minimum_age_years: int
 
+    def __post_init__(self) -> None:
+        if self.modality != self.modality.strip().upper():
+            raise ValueError(f"modality: write '{self.modality.strip().upper()}', as the images have it")
+        if not self.study_description_any:
+            raise ValueError("study_description_any: name at least one word; else no study is in the trial")
+        if "" in self.study_description_none:
+            raise ValueError("study_description_none: '' is in every description: leave it out")
+        for words in ("study_description_any", "study_description_none"):
+            for word in getattr(self, words):
+                if word != word.upper():
+                    raise ValueError(f"{words}: '{word}' is compared with capitals: write '{word.upper()}'")
+
     def admits_description(self, description: str) -> bool:
         """Whether words such as (0008,1030) hold one of the protocol's and none of those it forbids."""
         words = description.upper()
@@ -217,6 +229,8 @@ class TrialProtocol:
     def __post_init__(self) -> None:
         if sum(model.role is Role.CHAMPION for model in self.models) != 1:
             raise ValueError("models: exactly one model has the role 'champion'")
+        if not self.sites or len(set(self.sites)) < len(self.sites):
+            raise ValueError("sites: name at least one, and each once")
         names = [model.identifier for model in self.models]
         if len(set(names)) < len(names):
             raise ValueError("models: two of them have the same identifier")
