@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from shadow.store.events import FileDigest, Kind, TrialRegistered
 from shadow.store.keys import read_key_file, read_or_create_key_file
 from shadow.store.ledger import Ack, Ledger, Verification
 
+CONTRACT = "model.toml"
 READING = ("accession_issuer", "accession_rule", "time_zone", "default_character_set")
 """What of a site decides how its messages are read; sites that share a sender of them must agree on it."""
 
@@ -90,10 +92,7 @@ def register_trial(trial_file: Path, home: Home, deployment_file: Path | None = 
         protocol_text=trial_file.read_text(encoding="utf-8"),
         sites=tuple(FileDigest(site, _sha256(path)) for site, path in zip(protocol.sites, site_files, strict=True)),
         models=tuple(
-            _checked_model(trial_file, model, protocol.target_condition)
-            if model.runs_here
-            else FileDigest(model.identifier, model.digest)
-            for model in protocol.models
+            one for model in protocol.models for one in _digests(trial_file, model, protocol.target_condition)
         ),
     )
     settings = deployment_file or home.configuration / "deployment.toml"  # a new version goes into the same ledger
@@ -144,14 +143,21 @@ def open_trial(home: Home) -> Trial:
 def _check_registration(trial: Trial) -> None:
     with trial.open_ledger() as ledger:
         registered = ledger.find(Kind.TRIAL_PROTOCOL, trial.protocol.version)
+    body = (registered.body if registered is not None else None) or "{}"
     digests = [trial.protocol_sha256] + [
         _sha256(trial.home.configuration / "sites" / f"{site.identifier}.toml") for site in trial.sites
     ]
-    if registered is None or registered.body is None or any(one not in registered.body for one in digests):
+    models = {one["identifier"] for one in json.loads(body).get("models", ())}
+    digests += [
+        _sha256(_trial_file(trial.home).parent / model.contract)
+        for model in trial.protocol.run_here
+        if f"{model.identifier}/{CONTRACT}" in models  # earlier registrations do not hold it
+    ]
+    if any(one not in body for one in digests):
         raise ConfigurationError(
             str(_trial_file(trial.home)),
             "version",
-            "the trial or a site file was changed after registration; register a new version",
+            "the trial, a site file or a model's contract was changed after registration; register a new version",
         )
 
 
@@ -203,6 +209,14 @@ def _check_label_rules(protocol: TrialProtocol, file: Path) -> None:
         raise ConfigurationError(str(file), error.field, error.remedy) from error
 
 
+def _digests(trial_file: Path, model: ModelUnderTrial, target_condition: str) -> tuple[FileDigest, ...]:
+    """Of a product; or of a model's ONNX file and of its contract, which holds the threshold."""
+    if not model.runs_here:
+        return (FileDigest(model.identifier, model.digest),)
+    contract = FileDigest(f"{model.identifier}/{CONTRACT}", _sha256(trial_file.parent / model.contract))
+    return _checked_model(trial_file, model, target_condition), contract
+
+
 def _checked_model(trial_file: Path, model: ModelUnderTrial, target_condition: str) -> FileDigest:
     contract = read_model_contract(trial_file.parent / model.contract)
     if contract.sha256 != model.sha256:
@@ -240,7 +254,10 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError as error:
+        raise ConfigurationError(str(path), "file", "is gone; put it back as it was registered") from error
 
 
 def verify_ledger(home: Home) -> Verification:

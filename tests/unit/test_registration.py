@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import logging
@@ -26,7 +27,7 @@ from shadow.domain.errors import ConfigurationError, LedgerConflict
 from shadow.domain.home import Home
 from shadow.index_test.file_head import file_head
 from shadow.index_test.instance import read_instance
-from shadow.store.events import AlarmRaised, Audited, Kind
+from shadow.store.events import AlarmRaised, Audited, FileDigest, Kind, TrialRegistered
 from shadow.wiring.assessing import assess_trial
 from shadow.wiring.tasks import HOME_VARIABLE, task_trial
 from shadow.wiring.trial import open_trial, register_trial, verify_ledger
@@ -59,6 +60,23 @@ def test_a_trial_is_registered_once_with_the_digests_of_all_it_names(trial_file:
     assert verify_ledger(home).problem is None
 
 
+def test_a_registration_from_before_contracts_were_registered_is_opened(trial_file: Path, home: Home) -> None:
+    register_trial(trial_file, home)
+    trial = open_trial(home)
+    with trial.open_ledger() as ledger:
+        row = ledger.find(Kind.TRIAL_PROTOCOL, "1.0")
+        assert row is not None and row.body is not None
+        body = json.loads(row.body)
+        digests = {name: tuple(FileDigest(**one) for one in body[name]) for name in ("sites", "models")}
+        models = tuple(one for one in digests["models"] if not one.identifier.endswith("model.toml"))
+        assert len(models) == len(digests["models"]) - 1
+        text = body["protocol_text"].replace('version = "1.0"', 'version = "0.9"')
+        sha256 = hashlib.sha256(text.encode()).hexdigest()
+        ledger.append([TrialRegistered(body["trial"], "0.9", sha256, text, digests["sites"], models)])
+    (home.configuration / "trials" / "trial.toml").write_text(text, encoding="utf-8")
+    assert open_trial(home).protocol.version == "0.9"
+
+
 def test_other_content_under_the_same_version_is_refused(trial_file: Path, home: Home) -> None:
     register_trial(trial_file, home)
     text = trial_file.read_text(encoding="utf-8")
@@ -78,7 +96,10 @@ def test_a_new_version_goes_into_the_ledger_that_the_folder_names(trial_file: Pa
     assert verify_ledger(home).events == 2
 
 
-@pytest.mark.parametrize("name", ["trials/trial.toml", "sites/hillside.toml"])
+CONTRACT = "models/demo-head-ct-haemorrhage/model.toml"
+
+
+@pytest.mark.parametrize("name", ["trials/trial.toml", "sites/hillside.toml", CONTRACT])
 def test_a_file_changed_after_registration_stops_every_process(trial_file: Path, home: Home, name: str) -> None:
     register_trial(trial_file, home)
     file = home.configuration / name
@@ -151,6 +172,14 @@ def test_a_label_rule_that_cannot_read_the_target_condition_is_refused(
     with pytest.raises(ConfigurationError, match=f"demo-head-ct.toml: {words}"):
         register_trial(trial_file, home)
     assert not home.root.exists()
+
+
+def test_a_threshold_moved_before_registration_again_is_other_content(trial_file: Path, home: Home) -> None:
+    register_trial(trial_file, home)
+    contract = trial_file.parent.parent / CONTRACT
+    contract.write_text(contract.read_text(encoding="utf-8").replace("threshold = 0.6589", "threshold = 0.4"))
+    with pytest.raises(LedgerConflict):
+        register_trial(trial_file, home)
 
 
 def test_a_model_of_another_condition_is_refused(trial_file: Path, home: Home) -> None:
