@@ -14,7 +14,7 @@ import uvicorn
 from shadow.adapters.fhir_hook import hook_application
 from shadow.adapters.fhir_poll import FhirPoller
 from shadow.domain.clock import Clock
-from shadow.domain.errors import ArchiveUnavailable
+from shadow.domain.errors import ArchiveUnavailable, SetupError
 from shadow.protocol.deployment import FhirListener
 from shadow.reference_standard.report_files import InboundFile
 from shadow.store.journal import JournalWriter
@@ -75,6 +75,9 @@ def run_fhir(
         listener: its settings, the file with its token, and its TLS; None where nobody sends by themselves.
         sites: identifiers that may send.
         ready: called once everything runs.
+
+    Raises:
+        SetupError: the listener has no token.
     """
     inbox, stop = FhirInbox(journal, clock), threading.Event()
     asking = {site: [_Asking(one, stop) for one in some] for site, some in pollers(inbox).items()}
@@ -94,8 +97,7 @@ def run_fhir(
             stop.wait()
         else:
             settings, token_file, tls = listener
-            token = token_file.read_text(encoding="utf-8").strip()
-            application = hook_application(settings, token, sites, inbox.keep, news)
+            application = hook_application(settings, _token(token_file), sites, inbox.keep, news)
             _serve(settings, application, tls, ready)
     finally:
         stop.set()
@@ -135,3 +137,14 @@ def _serve(
     server = _Server(configuration)
     server.ready = ready
     server.run()
+
+
+def _token(file: Path) -> str:
+    """What senders must know; an empty one would let in anybody."""
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        token = ""
+    if not token:
+        raise SetupError(f"fhir_listener.token_file: {file} holds no token; write one into it")
+    return token

@@ -230,6 +230,19 @@ def home(tmp_path: Path, hospital: Hospital) -> tuple[Home, int]:
     return home, port
 
 
+@pytest.mark.parametrize("content", [None, " \n"])
+def test_a_listener_without_a_token_ends_with_one_line(home: tuple[Home, int], content: str | None) -> None:
+    token = home[0].root / "token"
+    token.unlink()
+    if content is not None:
+        token.write_text(content)
+    command = [sys.executable, "-m", "shadow", "fhir", "--home", str(home[0].root)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert f"shadow: fhir_listener.token_file: {token} holds no token; write one into it" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def send(port: int, body: bytes, path: str = "/riverside", token: str = TOKEN, method: str = "POST") -> int:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}", data=body, method=method, headers={"Authorization": f"Bearer {token}"}
