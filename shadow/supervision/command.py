@@ -12,7 +12,8 @@ from shadow.domain.home import Home
 from shadow.protocol.deployment import Deployment, read_deployment
 from shadow.store.accounts import create_first_accounts
 from shadow.store.events import Kind
-from shadow.supervision.doctor import FindingState, run_doctor
+from shadow.supervision.doctor import run_doctor
+from shadow.supervision.findings import FindingState
 from shadow.supervision.supervisor import Supervisor
 from shadow.wiring.trial import open_trial
 

@@ -115,8 +115,6 @@ class Supervisor:
         listeners = ports_of(self._deployment)
         if self._vendor_messages:
             listeners = (*listeners, ("listener for vendors' results", results.host, results.port))
-        if (hook := self._deployment.fhir_listener) is not None:
-            listeners = (*listeners, ("FHIR listener", hook.host, hook.port))
         for what, host, port in listeners:
             reason, remedy = why_not_listen(host, port)
             if reason:

@@ -11,8 +11,18 @@ from typer.testing import CliRunner
 
 from shadow.cli import app
 from shadow.domain.home import Home
-from shadow.protocol.deployment import ArchivePeer, Dashboard, Deployment, Receiver, ReportListener, Retrieve, Scheduler
-from shadow.supervision.doctor import Finding, FindingState, Thresholds, ports_of, run_doctor
+from shadow.protocol.deployment import (
+    ArchivePeer,
+    Dashboard,
+    Deployment,
+    FhirListener,
+    Receiver,
+    ReportListener,
+    Retrieve,
+    Scheduler,
+)
+from shadow.supervision.doctor import Thresholds, ports_of, run_doctor
+from shadow.supervision.findings import Finding, FindingState
 from shadow.supervision.ports import free_ports
 
 
@@ -134,13 +144,28 @@ def test_missing_postgresql_is_named_with_its_package(
         find_programs(system=tmp_path)
 
 
-def test_the_four_servers_are_all_looked_at(deployment: Deployment) -> None:
-    assert [port for _, _, port in ports_of(deployment)] == [
+def test_a_certificate_may_be_read_by_all_and_a_key_beside_it_may_not(tmp_path: Path, deployment: Deployment) -> None:
+    home = Home(tmp_path)
+    home.secrets.mkdir(mode=0o700)
+    certificate = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    for name, content in (("ca.crt", certificate), ("both.pem", f"{certificate}-----BEGIN PRIVATE KEY-----\n")):
+        (home.secrets / name).write_text(content)
+        (home.secrets / name).chmod(0o644)
+    open_to_others = [one for one in problems(run_doctor(home, deployment)) if "open to other users" in one]
+    assert len(open_to_others) == 1
+    assert "both.pem" in open_to_others[0]
+
+
+def test_every_server_is_looked_at(deployment: Deployment) -> None:
+    four = [
         deployment.receiver.port,
         deployment.reports.port,
         deployment.dashboard.port,
         deployment.scheduler.port,
     ]
+    assert [port for _, _, port in ports_of(deployment)] == four
+    with_hook = dataclasses.replace(deployment, fhir_listener=FhirListener("secrets/token", port=8090))
+    assert [port for _, _, port in ports_of(with_hook)] == [*four, 8090]
 
 
 def test_a_trial_that_asks_no_archive_is_warned_and_a_file_that_is_not_there_is_a_problem(

@@ -10,7 +10,8 @@ from certificates import Authority
 
 from shadow.domain.home import Home
 from shadow.protocol.deployment import Deployment, ReportListener, Tls
-from shadow.supervision.doctor import Finding, FindingState, run_doctor
+from shadow.supervision.doctor import run_doctor
+from shadow.supervision.findings import Finding, FindingState
 
 
 def found(folder: Path, tls: Tls) -> Finding:
