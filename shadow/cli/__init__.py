@@ -174,6 +174,7 @@ def status(home: HomeOption = DEFAULT_HOME) -> None:
     """Print what the newest snapshot says: flow, accuracy, cells, criteria, latency."""
     from shadow.assessment.snapshot_file import read_current
     from shadow.supervision.status import print_snapshot
+    from shadow.wiring.trial import open_trial
 
     try:
         published = read_current(Home(home).snapshots)
@@ -181,6 +182,7 @@ def status(home: HomeOption = DEFAULT_HOME) -> None:
         print(f"Not shown: {problem}.")
         raise typer.Exit(1) from problem
     if published is None:
+        open_trial(Home(home))  # says so where no trial is registered
         print("Nothing is published yet. `shadow assess` publishes a snapshot.")
         raise typer.Exit(1)
     print_snapshot(published, Console())

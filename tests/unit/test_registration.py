@@ -214,6 +214,15 @@ def test_an_empty_trial_is_assessed_published_once_and_shown(trial_file: Path, h
     assert "none yet" in shown.output
 
 
+def test_status_of_a_folder_without_a_trial_says_so(trial_file: Path, home: Home) -> None:
+    asked = ["status", "--home", str(home.root)]
+    nowhere = CliRunner().invoke(app, asked)
+    assert isinstance(nowhere.exception, ConfigurationError)
+    assert "no trial is registered here" in str(nowhere.exception)
+    register_trial(trial_file, home)
+    assert "Nothing is published yet" in CliRunner().invoke(app, asked).stdout
+
+
 def test_status_prints_names_as_the_files_have_them(trial_file: Path, home: Home) -> None:
     site = trial_file.parent.parent / "sites" / "riverside.toml"
     site.write_text(site.read_text(encoding="utf-8").replace('name = "CT-1"', 'name = "CT-1 [er] [/]"'))
