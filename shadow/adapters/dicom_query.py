@@ -40,9 +40,8 @@ from shadow.index_test.archive import (
     ListedStudy,
     every_study,
     parsed_count,
-    usable_date,
 )
-from shadow.index_test.dicom_time import parsed_date, parsed_time
+from shadow.index_test.dicom_time import acquisition_date, parsed_date, parsed_time
 from shadow.index_test.rewriting import PYDICOM_ERRORS
 from shadow.index_test.sop_classes import BESIDE_IMAGES, IMAGE_CLASSES, WITHOUT_DETECTOR
 from shadow.protocol.deployment import ArchivePeer, Retrieve
@@ -280,7 +279,7 @@ def _listed(found: Dataset, asked: date) -> ListedStudy:
     return ListedStudy(
         study_instance_uid=_text(found, "StudyInstanceUID"),
         accession_number=_text(found, "AccessionNumber"),
-        study_date=usable_date(_text(found, "StudyDate"), asked),
+        study_date=acquisition_date(_text(found, "StudyDate")) or asked,
         study_time=parsed_time(_text(found, "StudyTime")),
         study_description=_text(found, "StudyDescription"),
         modalities=frozenset(

@@ -21,9 +21,8 @@ from shadow.index_test.archive import (
     ListedStudy,
     every_study,
     parsed_count,
-    usable_date,
 )
-from shadow.index_test.dicom_time import parsed_date, parsed_time
+from shadow.index_test.dicom_time import acquisition_date, parsed_date, parsed_time
 from shadow.protocol.deployment import ArchivePeer
 
 SECONDS_FOR_AN_ANSWER = 120.0
@@ -235,7 +234,7 @@ def _listed(found: dict[str, Any], asked: date) -> ListedStudy:
     return ListedStudy(
         study_instance_uid=_value(found, "0020000D"),
         accession_number=_value(found, "00080050"),
-        study_date=usable_date(_value(found, "00080020"), asked),
+        study_date=acquisition_date(_value(found, "00080020")) or asked,
         study_time=parsed_time(_value(found, "00080030")),
         study_description=_value(found, "00081030"),
         modalities=frozenset(str(one).strip().upper() for one in _values(found, "00080061") if one is not None),

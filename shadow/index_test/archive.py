@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Protocol
 
-from shadow.index_test.deidentify_table import LAST_YEAR
-from shadow.index_test.dicom_time import FIRST_YEAR, parsed_date
-
 SHORTEST_SPAN = timedelta(minutes=15)
 
 
@@ -133,12 +130,6 @@ def every_study(day: date, ask: Callable[[datetime, datetime], Listed]) -> Itera
                     spans.append(span)
                 elif half.is_cut or (is_full and len(known) > longest and not known <= ask(*all_day).uids):
                     raise ListCutShort  # where all of it stands in one answer, more came between the questions
-
-
-def usable_date(text: str, asked: date) -> date:
-    """A Study Date, or the day that was asked about where it is none or stands for none."""
-    found = parsed_date(text)
-    return found if found is not None and FIRST_YEAR <= found.year <= LAST_YEAR else asked
 
 
 def parsed_count(text: str) -> int | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from datetime import date, time, timedelta
 
-FIRST_YEAR = 1970
-"""Nothing was acquired before: 00010101 and 19000101 stand where nobody knew a date."""
+FIRST_YEAR, LAST_YEAR = 1970, 2199
+"""Nothing was acquired before or after: 00010101, 19000101 and 99991231 stand where nobody knew a date."""
 _DATE_TIME = re.compile(r"(\d{8})(\d{2,6}(?:\.\d+)?)([+-]\d{4})?\Z", re.ASCII)
 
 
@@ -29,6 +29,16 @@ def parsed_date(text: str) -> date | None:
         return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
     except ValueError:
         return None
+
+
+def acquisition_date(text: str) -> date | None:
+    """A date (DA) on which something can have been acquired, or None.
+
+    >>> acquisition_date("20260901"), acquisition_date("00010101"), acquisition_date("99991231")
+    (datetime.date(2026, 9, 1), None, None)
+    """
+    found = parsed_date(text)
+    return found if found is not None and FIRST_YEAR <= found.year <= LAST_YEAR else None
 
 
 def parsed_time(text: str) -> time | None:

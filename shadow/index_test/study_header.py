@@ -12,9 +12,8 @@ from zoneinfo import ZoneInfo
 
 from shadow.domain.shift import local_instant
 from shadow.index_test.character_sets import in_unicode
-from shadow.index_test.deidentify_table import LAST_YEAR
 from shadow.index_test.deidentify_values import device_text
-from shadow.index_test.dicom_time import FIRST_YEAR, parsed_date, parsed_offset, parsed_time, split_date_time
+from shadow.index_test.dicom_time import acquisition_date, parsed_date, parsed_offset, parsed_time, split_date_time
 from shadow.index_test.frames import Frame, count_frames, first_frame
 from shadow.index_test.identifying_words import IdentifyingWords, identifying_words
 from shadow.index_test.instance import Instance
@@ -182,7 +181,7 @@ def _study_acquired_at(ordered: Sequence[Instance], series: str, zone: ZoneInfo 
     middle = median_low(found)  # not the earliest: a single image with a wrong date decides nothing
     # A dose report was not acquired: its Study Time may be that of the registration, hours before.
     acquired = _instants(ordered, "Acquisition", zone)
-    return min(instant for instant in (middle, *found, *acquired) if middle - instant <= _A_DAY)
+    return min(instant for instant in (*found, *acquired) if middle - instant <= _A_DAY)
 
 
 def _instants(instances: Sequence[Instance], kind: str, zone: ZoneInfo | None) -> list[datetime]:
@@ -197,9 +196,9 @@ def _instant(instance: Instance, kind: str, zone: ZoneInfo | None) -> datetime |
     written = (instance.text(f"{kind}Date"), instance.text(f"{kind}Time"), "")
     if kind == "Acquisition" and not (written[0] and written[1]):
         written = split_date_time(instance.text("AcquisitionDateTime"))
-    day, wall_clock = parsed_date(written[0]), parsed_time(written[1])
+    day, wall_clock = acquisition_date(written[0]), parsed_time(written[1])
     offset = parsed_offset(written[2] or instance.text("TimezoneOffsetFromUTC"))
-    if day is None or wall_clock is None or not FIRST_YEAR <= day.year <= LAST_YEAR:
+    if day is None or wall_clock is None:
         return None
     try:
         if zone is not None:
