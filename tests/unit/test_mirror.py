@@ -121,6 +121,18 @@ def bench(
     return Bench(root, spool, mirror, queue, recorded)
 
 
+def answering(answers: list[Exception | None], recorded: list[Event]) -> Callable[[Sequence[Event]], None]:
+    """A ledger that answers in this order, and is asked no more often; None is success."""
+
+    def record(events: Sequence[Event]) -> None:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+        recorded.extend(events)
+
+    return record
+
+
 @pytest.fixture
 def one(tmp_path: Path) -> Iterator[Bench]:
     found = bench(tmp_path)
@@ -311,14 +323,8 @@ def test_instances_that_came_while_the_queue_refused_are_closed_as_the_next_revi
 
 
 def test_a_revision_at_the_cap_is_counted_though_the_ledger_was_away_and_more_came(tmp_path: Path) -> None:
-    answers: list[Exception | None] = [StoreError("away"), None, None]
     recorded: list[Event] = []
-
-    def record(events: Sequence[Event]) -> None:
-        answer = answers.pop(0)
-        if answer is not None:
-            raise answer
-        recorded.extend(events)
+    record = answering([StoreError("away"), None, None], recorded)
 
     one = bench(tmp_path, record)
     for instance in ("1.2.3.1", "1.2.3.2"):
@@ -335,14 +341,8 @@ def test_a_revision_at_the_cap_is_counted_though_the_ledger_was_away_and_more_ca
 
 
 def test_a_revision_at_the_cap_is_counted_though_the_ledger_was_away_until_the_study_was_whole(tmp_path: Path) -> None:
-    answers: list[Exception | None] = [StoreError("away"), None]
     recorded: list[Event] = []
-
-    def record(events: Sequence[Event]) -> None:
-        answer = answers.pop(0)
-        if answer is not None:
-            raise answer
-        recorded.extend(events)
+    record = answering([StoreError("away"), None], recorded)
 
     one = bench(tmp_path, record)
     open_associations = [True]
@@ -461,14 +461,8 @@ def test_uids_that_the_receiver_found_are_checked_too(one: Bench, uids: tuple[st
 
 
 def test_a_file_stays_where_it_is_until_the_ledger_has_its_quarantine(tmp_path: Path) -> None:
-    answers: list[Exception | None] = [StoreError("busy"), None]
     recorded: list[Event] = []
-
-    def record(events: Sequence[Event]) -> None:
-        answer = answers.pop(0)
-        if answer is not None:
-            raise answer
-        recorded.extend(events)
+    record = answering([StoreError("busy"), None], recorded)
 
     refusing = bench(tmp_path, record)
     inbox: Queue[Report] = Queue()
