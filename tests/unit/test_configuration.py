@@ -168,6 +168,7 @@ def test_a_calling_ae_title_that_no_router_can_have_is_refused(tmp_path: Path, t
         ('[[archives]]\nsite = "riverside"\nae_title = "PACS"\nport = 104000', r"archives\[0\]: port"),
         ("[receiver]\nmaximum_associations = 0", "receiver: maximum_associations: must be above 0"),
         ("[receiver]\nidle_seconds = 0", "receiver: idle_seconds"),
+        ("[receiver]\nidle_seconds = nan", "receiver: idle_seconds"),
         ("[receiver]\nquiet_period_seconds = -60.0", "receiver: quiet_period_seconds: must be at least 0"),
         ("[receiver]\nquiet_period_seconds = nan", "receiver: quiet_period_seconds"),
         ("[reports]\nmaximum_message_bytes = 0", "reports: maximum_message_bytes"),

@@ -398,14 +398,21 @@ def test_an_identifier_among_the_attributes_of_a_frame_is_not_in_the_ledger(
 
 def test_a_multi_frame_series_is_as_large_as_it_has_frames(tmp_path: Path) -> None:
     monitoring = [
-        as_file(head_slice(series="7", number=one, position=40.0, thickness=10.0, change=at_80_kv)) for one in range(3)
+        as_file(head_slice(series="7", number=one, position=40.0, thickness=10.0, change=of_a_monitor))
+        for one in range(3)
     ]
     closed = admit(new_home(tmp_path / "home"), [*monitoring, as_file(reconstructed("Hr40f", 120.0))]).closed
     assert (closed.kvp, closed.slice_thickness_mm) == (120.0, 5.0)
+    assert closed.software_versions != "MONITOR"
 
 
 def at_80_kv(dataset: Dataset) -> None:
     dataset.KVP = "80"
+
+
+def of_a_monitor(dataset: Dataset) -> None:
+    at_80_kv(dataset)
+    dataset.SoftwareVersions = "MONITOR"
 
 
 @pytest.mark.parametrize("wrong", ["20190101", "20270101"])
