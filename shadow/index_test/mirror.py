@@ -44,7 +44,7 @@ class _OpenRevision:
     """A revision between its first instance and its closing.
 
     Attributes:
-        unrecorded: what the ledger is told of its closing, from the moment that its manifest stands.
+        unrecorded: what the ledger is told of its closing, known before its manifest stands.
     """
 
     revision: int
@@ -225,12 +225,11 @@ class Mirror:
             manifest = read_manifest(path)
             sync_folder(path.parent)
         else:
-            write_manifest(path, manifest)
             opened.unrecorded = tuple(self._before_its_time(study_key, f"{study_key}.r{opened.revision}"))
+            write_manifest(path, manifest)
         self._admission.put(f"{study_key}.r{opened.revision}")
         if opened.unrecorded:
             self._record(opened.unrecorded)
-            opened.unrecorded = ()
         if len(manifest.instances) < len(instances):  # more came between the attempts
             opened.revision += 1
             return manifest

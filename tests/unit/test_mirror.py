@@ -360,6 +360,19 @@ def test_a_revision_at_the_cap_is_counted_though_the_ledger_was_away_until_the_s
     one.spool.close()
 
 
+def test_a_revision_at_the_cap_is_counted_though_its_manifest_was_not_durable_at_once(one: Bench) -> None:
+    open_associations = [True]
+    arrival = one.receive(encoded("1.2.3", "1.2.3.1"), "1.2.3.1")
+    one.mirror.sort(replace(arrival, association_is_open=lambda: bool(open_associations)))
+    assert one.due() != []
+    with folder_syncs(refused=one.path("1.2.3").parent), pytest.raises(OSError, match="Input/output error"):
+        one.close("1.2.3")
+    open_associations.clear()
+    assert one.due() != []
+    one.close("1.2.3")
+    assert [event.key for event in one.recorded] == [f"cap:{PSEUDONYMISER.study_key('1.2.3')}.r1"]
+
+
 def test_a_manifest_that_was_not_yet_durable_is_before_it_is_queued(one: Bench) -> None:
     one.sort("1.2.3", "1.2.3.1")
     study = one.path("1.2.3").parent
